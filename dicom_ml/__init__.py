@@ -1,0 +1,76 @@
+"""DICOM in, tensors, a model, DICOM out.
+
+The public names live here and are loaded when first used, so that ``import dicom_ml`` costs nothing
+beyond numpy and pydicom and never brings in torch, MONAI or Lightning::
+
+    import dicom_ml as dml
+
+    volume = dml.read_volume("series/")
+    seg = dml.Segmentation.from_array(mask, source=volume, segments=[liver], kind="labelmap")
+
+MONAI transforms are in :mod:`dicom_ml.transforms`, torch datasets in :mod:`dicom_ml.data` and
+Lightning callbacks in :mod:`dicom_ml.callbacks`; those are imported by their own names.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dicom_ml.codes import Code as Code
+    from dicom_ml.errors import CodecError as CodecError
+    from dicom_ml.errors import CodeError as CodeError
+    from dicom_ml.errors import DicomMLError as DicomMLError
+    from dicom_ml.errors import DicomMLWarning as DicomMLWarning
+    from dicom_ml.errors import EncodingError as EncodingError
+    from dicom_ml.errors import FileError as FileError
+    from dicom_ml.errors import GeometryError as GeometryError
+    from dicom_ml.errors import SeriesError as SeriesError
+    from dicom_ml.geometry import Grid as Grid
+    from dicom_ml.objects.segmentation import Algorithm as Algorithm
+    from dicom_ml.objects.segmentation import Segment as Segment
+    from dicom_ml.objects.segmentation import Segmentation as Segmentation
+    from dicom_ml.objects.segmentation import read_segmentation as read_segmentation
+    from dicom_ml.reading import Volume as Volume
+    from dicom_ml.reading import read_volume as read_volume
+    from dicom_ml.source import SourceSeries as SourceSeries
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it.
+_HOMES = {
+    "Algorithm": "dicom_ml.objects.segmentation",
+    "Code": "dicom_ml.codes",
+    "CodeError": "dicom_ml.errors",
+    "CodecError": "dicom_ml.errors",
+    "DicomMLError": "dicom_ml.errors",
+    "DicomMLWarning": "dicom_ml.errors",
+    "EncodingError": "dicom_ml.errors",
+    "FileError": "dicom_ml.errors",
+    "GeometryError": "dicom_ml.errors",
+    "Grid": "dicom_ml.geometry",
+    "Segment": "dicom_ml.objects.segmentation",
+    "Segmentation": "dicom_ml.objects.segmentation",
+    "SeriesError": "dicom_ml.errors",
+    "SourceSeries": "dicom_ml.source",
+    "Volume": "dicom_ml.reading",
+    "read_segmentation": "dicom_ml.objects.segmentation",
+    "read_volume": "dicom_ml.reading",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module 'dicom_ml' has no attribute {name!r}") from None
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

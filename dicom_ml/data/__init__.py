@@ -1,0 +1,1 @@
+"""Torch datasets, samplers and Lightning data modules over DICOM."""

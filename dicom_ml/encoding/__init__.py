@@ -1,0 +1,1 @@
+"""DICOM bytes without meaning: elements, frames, codecs, per-frame groups, the file writer, UIDs."""

@@ -1,0 +1,1 @@
+"""Derived DICOM objects, one room each; a room writes and reads its object."""

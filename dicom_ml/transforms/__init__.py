@@ -1,0 +1,1 @@
+"""MONAI readers, loaders and savers."""
