@@ -1,0 +1,55 @@
+"""Errors and warnings that dicom_ml raises.
+
+Every message says what was found, what was expected and what to do. Messages carry file names and UIDs,
+never names, dates or identifiers of a patient.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CodeError",
+    "CodecError",
+    "DicomMLError",
+    "DicomMLWarning",
+    "EncodingError",
+    "FileError",
+    "GeometryError",
+    "MissingPackageError",
+    "SeriesError",
+]
+
+
+class DicomMLError(Exception):
+    """Base of every error that dicom_ml raises on purpose."""
+
+
+class FileError(DicomMLError):
+    """A file is not DICOM, is truncated, or contradicts itself."""
+
+
+class SeriesError(DicomMLError):
+    """A set of files does not form the one volume, slide or series that was asked for."""
+
+
+class CodecError(DicomMLError):
+    """Pixel data cannot be decoded or encoded in its transfer syntax."""
+
+
+class GeometryError(DicomMLError, ValueError):
+    """Grids, orientations or positions do not fit together."""
+
+
+class EncodingError(DicomMLError, ValueError):
+    """What was asked for cannot be written without breaking the standard."""
+
+
+class CodeError(DicomMLError, ValueError):
+    """A coded concept cannot be understood or written."""
+
+
+class MissingPackageError(DicomMLError, ImportError):
+    """An optional package that the call needs is not installed."""
+
+
+class DicomMLWarning(UserWarning):
+    """Something was odd, was handled in a stated way, and deserves a look."""
