@@ -1,0 +1,64 @@
+# Everything runs in one virtual environment, made on first use. On a new machine only python3 with pip is needed.
+#   make demo            a chest CT in, a segmentation out, a page that shows it
+#   make test            the whole test suite
+#   make lint            ruff, mypy, import-linter
+# PIP_ARGS reaches every pip call (an index of CPU builds of torch, for example); PYTEST_ARGS and DEMO_ARGS theirs.
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PYTEST_ARGS ?= -n 2
+DEMO_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+# torch comes first and alone, so that no later resolution replaces it
+TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
+METADATA := pyproject.toml constraints.txt
+
+.PHONY: demo test lint format bench clean
+
+demo: $(VENV)/.all
+	$(BIN)/dicom-ml demo $(DEMO_ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.lint
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.torch: $(VENV)/.python constraints.txt
+	$(PIP) $(TORCH)
+	touch $@
+
+$(VENV)/.all: $(VENV)/.torch $(METADATA)
+	$(PIP) -c constraints.txt -e ".[all]"
+	touch $@
+
+# The independent readers and validators have no build for some platforms; their tests then skip and say so.
+$(VENV)/.test: $(VENV)/.all
+	$(PIP) -c constraints.txt -e ".[all,test]"
+	$(PIP) -c constraints.txt -e ".[all,test,judges]" \
+	  || echo "WARNING: some independent judges could not be installed, their tests will be skipped" >&2
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.all
+	$(PIP) -c constraints.txt -e ".[all,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
