@@ -1,0 +1,249 @@
+"""Streaming DICOM files: header bytes first, then frames in any order, under a temporary name until complete.
+
+Data sets are written in explicit VR little endian, with defined lengths. Native pixel data lies at places known in
+advance, so frames are written straight to where they belong and rows that hold only zeros are never written at all.
+Encapsulated pixel data is appended, and its offset table, for which room was left, is filled in at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_ml.errors import EncodingError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = [
+    "EncapsulatedFrames",
+    "NativeFrames",
+    "atomic_file",
+    "dataset_bytes",
+    "element_bytes",
+    "file_head",
+    "item_bytes",
+    "sequence_bytes",
+]
+
+_LONG_FORM = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
+_MAX_LENGTH = 0xFFFFFFFE
+_ITEM = b"\xfe\xff\x00\xe0"
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+
+
+# ---------------------------------------------------------------------- bytes of data sets
+def element_bytes(tag: int, vr: str, value: bytes) -> bytes:
+    """One data element in explicit VR little endian; odd values are padded as their VR asks (PS3.5 6.2)."""
+    if len(value) % 2:
+        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
+    if vr in _LONG_FORM:
+        if len(value) > _MAX_LENGTH:
+            raise EncodingError(f"element {tag:08X} would hold {len(value)} bytes; the limit is 4 GiB")
+        return head + b"\0\0" + struct.pack("<I", len(value)) + value
+    if len(value) > 0xFFFE:
+        raise EncodingError(f"element {tag:08X} of VR {vr} would hold {len(value)} bytes; the limit is 65534")
+    return head + struct.pack("<H", len(value)) + value
+
+
+def item_bytes(content: bytes) -> bytes:
+    """One sequence item of defined length."""
+    return _ITEM + struct.pack("<I", len(content)) + content
+
+
+def sequence_bytes(tag: int, contents: Iterable[bytes]) -> bytes:
+    """A sequence element whose items hold ``contents``."""
+    return element_bytes(tag, "SQ", b"".join(map(item_bytes, contents)))
+
+
+def dataset_bytes(dataset: Dataset) -> bytes:
+    """A pydicom data set in explicit VR little endian, without preamble or file meta information."""
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    buffer = DicomBytesIO()
+    buffer.is_little_endian = True
+    buffer.is_implicit_VR = False
+    write_dataset(buffer, dataset)
+    return buffer.getvalue()
+
+
+def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Preamble and file meta information (PS3.10 7.1)."""
+    elements = [
+        element_bytes(0x00020001, "OB", b"\0\1"),
+        element_bytes(0x00020002, "UI", sop_class_uid.encode()),
+        element_bytes(0x00020003, "UI", sop_instance_uid.encode()),
+        element_bytes(0x00020010, "UI", transfer_syntax_uid.encode()),
+        element_bytes(0x00020012, "UI", IMPLEMENTATION_CLASS_UID.encode()),
+        element_bytes(0x00020013, "SH", IMPLEMENTATION_VERSION_NAME.encode()),
+    ]
+    meta = b"".join(elements)
+    return bytes(128) + b"DICM" + element_bytes(0x00020000, "UL", struct.pack("<I", len(meta))) + meta
+
+
+# ---------------------------------------------------------------------- files
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a new file that takes its name only when the block ends without an error.
+
+    Until then it lies beside its target under a hidden temporary name; on an error it is removed, and whatever had
+    the name before stays. Missing parent folders are made.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "w+b", buffering=0) as file:
+            yield file
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_all(file: BinaryIO, data: bytes | memoryview) -> int:
+    """Write every byte: a raw file may take only part of a large buffer."""
+    view = memoryview(data).cast("B")
+    total = len(view)
+    while len(view):
+        written = file.write(view)
+        if not written:
+            raise OSError("the file system took no bytes")
+        view = view[written:]
+    return total
+
+
+class NativeFrames:
+    """Uncompressed pixel data whose frames are written in any order.
+
+    Parameters
+    ----------
+    file : raw binary file
+        Positioned where the pixel data element begins.
+    vr : str
+        ``"OB"`` or ``"OW"``.
+    total_bytes : int
+        Bytes of all frames together; padded to an even number with a zero.
+
+    Raises
+    ------
+    EncodingError
+        If native pixel data would pass 4 GiB, which its 32-bit length cannot say.
+    """
+
+    def __init__(self, file: BinaryIO, vr: str, total_bytes: int, tag: int = 0x7FE00010) -> None:
+        padded = total_bytes + total_bytes % 2
+        if padded > _MAX_LENGTH:
+            raise EncodingError(
+                f"uncompressed pixel data of {total_bytes / 2**30:.1f} GiB passes the 4 GiB that one element can hold; "
+                "pass compression='rle' (or 'deflate' for BINARY)"
+            )
+        self._file = file
+        _write_all(
+            file, struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode()) + b"\0\0" + struct.pack("<I", padded)
+        )
+        self._start = file.tell()
+        self._end = self._start + padded
+        file.truncate(self._end)
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write ``data`` at ``offset`` bytes into the pixel data; what is never written stays zero."""
+        view = memoryview(data).cast("B")
+        if self._start + offset + len(view) > self._end:
+            raise EncodingError("a frame reaches past the end of its pixel data")
+        if hasattr(os, "pwrite"):
+            while len(view):
+                written = os.pwrite(self._file.fileno(), view, self._start + offset)
+                offset += written
+                view = view[written:]
+        else:  # pragma: no cover - Windows
+            self._file.seek(self._start + offset)
+            _write_all(self._file, view)
+
+    def close(self) -> None:
+        """Leave the file positioned after the pixel data."""
+        self._file.seek(self._end)
+
+
+class EncapsulatedFrames:
+    """Compressed pixel data, one fragment a frame, appended in frame order (PS3.5 A.4).
+
+    Parameters
+    ----------
+    file : raw binary file
+        Positioned where the pixel data begins.
+    frame_count : int
+        Number of frames that will be appended.
+    extended : bool
+        Write an Extended Offset Table (PS3.3 C.7.6.3.1.8), needed past 4 GiB; otherwise a Basic Offset Table.
+    """
+
+    def __init__(self, file: BinaryIO, frame_count: int, extended: bool) -> None:
+        self._file = file
+        self._count = frame_count
+        self._extended = extended
+        self._offsets: list[int] = []
+        self._lengths: list[int] = []
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        if extended:
+            head = b""
+            for element in (0x0001, 0x0002):
+                head += struct.pack("<HH2s", 0x7FE0, element, b"OV") + b"\0\0"
+                head += struct.pack("<I", 8 * frame_count) + bytes(8 * frame_count)
+            self._table = file.tell() + 12
+            table = b""
+        else:
+            head = b""
+            self._table = file.tell() + 12 + 8
+            table = bytes(4 * frame_count)
+        _write_all(
+            file, head + struct.pack("<HH2s", 0x7FE0, 0x0010, b"OB") + b"\0\0\xff\xff\xff\xff" + item_bytes(table)
+        )
+        self._position = 0
+
+    def append(self, frame: bytes) -> None:
+        """Append the next frame's bytes; an odd frame is padded with a zero."""
+        if len(self._offsets) >= self._count:
+            raise EncodingError(f"more than the announced {self._count} frames were written")
+        padded = len(frame) + len(frame) % 2
+        if padded > _MAX_LENGTH:
+            raise EncodingError("one compressed frame passes 4 GiB")
+        self._offsets.append(self._position)
+        self._lengths.append(len(frame))
+        self._position += 8 + padded
+        self._pending += [_ITEM, struct.pack("<I", padded), frame, b"\0" * (padded - len(frame))]
+        self._pending_bytes += 8 + padded
+        if self._pending_bytes > 1 << 22:
+            self._flush()
+
+    def _flush(self) -> None:
+        _write_all(self._file, b"".join(self._pending))
+        self._pending = []
+        self._pending_bytes = 0
+
+    def close(self) -> None:
+        """Write the end of the pixel data and fill in the offset table."""
+        if len(self._offsets) != self._count:
+            raise EncodingError(f"{self._count} frames were announced, {len(self._offsets)} written")
+        self._flush()
+        _write_all(self._file, _SEQUENCE_END)
+        end = self._file.tell()
+        self._file.seek(self._table)
+        if self._extended:
+            _write_all(self._file, struct.pack(f"<{self._count}Q", *self._offsets))
+            self._file.seek(self._table + 8 * self._count + 12)
+            _write_all(self._file, struct.pack(f"<{self._count}Q", *self._lengths))
+        elif self._offsets[-1] > 0xFFFFFFFF:
+            raise EncodingError("the pixel data passes 4 GiB; an extended offset table is needed")
+        else:
+            _write_all(self._file, struct.pack(f"<{self._count}I", *self._offsets))
+        self._file.seek(end)
