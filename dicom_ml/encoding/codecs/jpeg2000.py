@@ -1,0 +1,174 @@
+"""JPEG 2000 and High-Throughput JPEG 2000 (PS3.5 sections 8.2.4 and 8.2.14)."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from dicom_ml.errors import CodecError, EncodingError
+
+from .base import Array, Buffer, FrameCodec, FrameInfo
+from .codestream import J2kHeader, check_size, read_j2k_header
+from .color import to_rgb
+from .optional import library
+from .registry import register_codec
+from .samples import checked_frame, fit_decoded
+
+__all__ = ["HtJpeg2000Codec", "Jpeg2000Codec"]
+
+# OpenJPEG clips what exceeds its 32-bit arithmetic without a word.
+_MOST_BITS = 24
+_COLOR_MODELS = ("RGB", "YBR_RCT", "YBR_FULL")
+
+
+class _Jpeg2000(FrameCodec):
+    def decode(self, data: Buffer, info: FrameInfo) -> Array:
+        return self._decode(data, info)[0]
+
+    def decode_rgb(self, data: Buffer, info: FrameInfo) -> Array:
+        frame, header = self._decode(data, info)
+        # A component transform within the codestream is undone by the decoder, and it starts from RGB: such
+        # frames are RGB even where the header says YBR_FULL.
+        photometric = "RGB" if header.component_transform else info.photometric_interpretation
+        return to_rgb(frame, photometric, info.bits_stored)
+
+    def _decode(self, data: Buffer, info: FrameInfo) -> tuple[Array, J2kHeader]:
+        header = read_j2k_header(data)
+        check_size(header, info)
+        decoded = _decode_ht(data, header) if header.high_throughput else _decode_j2k(data)
+        return fit_decoded(decoded, info, header.precision, header.signed), header
+
+
+@register_codec
+class Jpeg2000Codec(_Jpeg2000):
+    """JPEG 2000 part 1; written with the reversible transform."""
+
+    transfer_syntaxes = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+    encodes = ("1.2.840.10008.1.2.4.90",)
+
+    def check_encodable(self, info: FrameInfo) -> None:
+        super().check_encodable(info)
+        _check_integers(info, "JPEG 2000", (1, 8, 16, 24, 32))
+        if info.bits_allocated == 1 and info.samples_per_pixel > 1:
+            raise EncodingError("JPEG 2000 frames of 1 bit have one sample a pixel")
+
+    def encode(self, frame: Array, info: FrameInfo) -> bytes:
+        self.check_encodable(info)
+        values = checked_frame(frame, info)
+        transform = info.photometric_interpretation == "YBR_RCT"
+        imagecodecs = library("imagecodecs")
+        if imagecodecs is None:
+            return _encode_with_openjpeg(values, info, transform)
+        return bytes(
+            imagecodecs.jpeg2k_encode(
+                values,
+                level=0,
+                codecformat="J2K",
+                reversible=True,
+                mct=transform,
+                bitspersample=info.bits_stored,
+                numthreads=1,
+            )
+        )
+
+
+@register_codec
+class HtJpeg2000Codec(_Jpeg2000):
+    """JPEG 2000 part 15; written with the reversible transform, resolution by resolution."""
+
+    transfer_syntaxes = (
+        "1.2.840.10008.1.2.4.201",
+        "1.2.840.10008.1.2.4.202",
+        "1.2.840.10008.1.2.4.203",
+    )
+    encodes = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202")
+
+    def check_encodable(self, info: FrameInfo) -> None:
+        super().check_encodable(info)
+        if info.bits_allocated == 1:
+            raise EncodingError(
+                "1-bit frames are not defined for HTJ2K (PS3.5 8.2): use 'jpeg2000', 'rle' or 'deflate', "
+                "or write the segments as a LABELMAP of 8 bits"
+            )
+        _check_integers(info, "HTJ2K", (8, 16, 24, 32))
+
+    def encode(self, frame: Array, info: FrameInfo) -> bytes:
+        self.check_encodable(info)
+        imagecodecs = library("imagecodecs")
+        if imagecodecs is None:
+            raise EncodingError("HTJ2K is written with imagecodecs: install it, or use 'jpeg2000'")
+        values = checked_frame(frame, info)
+        bits = info.bits_stored
+        narrow = bits < 8 * info.dtype.itemsize
+        if narrow and not info.signed:
+            # The library declares as many bits as the type has. Centred samples of fewer bits pass through
+            # its transform unshifted, so that the declaration can be set right afterwards.
+            signed = np.dtype(f"i{info.dtype.itemsize}")
+            values = (values.view(signed) - signed.type(1 << (bits - 1))).astype(signed, copy=False)
+        encoded = bytearray(
+            imagecodecs.htj2k_encode(
+                values,
+                reversible=True,
+                # Asked for planes, the library applies no component transform.
+                planar=info.samples_per_pixel > 1 and info.photometric_interpretation != "YBR_RCT",
+                tlm=True,
+                resolutions=_resolutions(info),
+            )
+        )
+        if narrow:
+            declared = bits - 1 | (0x80 if info.signed else 0)
+            for component in range(info.samples_per_pixel):
+                encoded[42 + 3 * component] = declared
+        return bytes(encoded)
+
+
+def _resolutions(info: FrameInfo) -> int:
+    """Return the decompositions after which the smallest image has at most 64 pixels (PS3.5 10.18)."""
+    levels = 5
+    while max(info.rows, info.columns) >> levels > 64:
+        levels += 1
+    return levels
+
+
+def _check_integers(info: FrameInfo, name: str, allocated: tuple[int, ...]) -> None:
+    if info.is_float or info.bits_allocated not in allocated or info.bits_stored > _MOST_BITS:
+        kind = "float" if info.is_float else f"{info.bits_stored}-bit"
+        raise EncodingError(
+            f"{name} is written for integers of up to {_MOST_BITS} bits, not for {kind} samples: use no compression"
+        )
+    if info.samples_per_pixel == 3 and info.photometric_interpretation not in _COLOR_MODELS:
+        raise EncodingError(
+            f"Photometric Interpretation {info.photometric_interpretation} does not go with lossless {name}: "
+            f"expected one of {', '.join(_COLOR_MODELS)}"
+        )
+
+
+def _decode_j2k(data: Buffer) -> Array:
+    imagecodecs = library("imagecodecs")
+    if imagecodecs is None:
+        return _decode_with_openjpeg(data)
+    return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
+
+
+def _decode_ht(data: Buffer, header: J2kHeader) -> Array:
+    imagecodecs = library("imagecodecs")
+    if imagecodecs is None:
+        return _decode_with_openjpeg(data)
+    return np.asarray(imagecodecs.htj2k_decode(data[header.start :]))
+
+
+def _decode_with_openjpeg(data: Buffer) -> Array:
+    openjpeg = library("openjpeg")
+    if openjpeg is None:
+        raise CodecError("no JPEG 2000 decoder is installed: install imagecodecs or pylibjpeg-openjpeg")
+    return np.asarray(openjpeg.decode(io.BytesIO(bytes(data))))
+
+
+def _encode_with_openjpeg(values: Array, info: FrameInfo, transform: bool) -> bytes:
+    openjpeg = library("openjpeg.utils")
+    if openjpeg is None:
+        raise EncodingError("no JPEG 2000 encoder is installed: install imagecodecs or pylibjpeg-openjpeg")
+    options: dict[str, Any] = {"photometric_interpretation": 2 if info.samples_per_pixel == 1 else 1}
+    return bytes(openjpeg.encode_array(values, bits_stored=info.bits_stored, use_mct=transform, **options))

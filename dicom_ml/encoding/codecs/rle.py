@@ -1,0 +1,115 @@
+"""RLE Lossless (PS3.5 section 8.2.2 and annex G)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from dicom_ml.errors import CodecError, EncodingError
+
+from .base import Array, Buffer, FrameCodec, FrameInfo
+from .optional import library
+from .registry import register_codec
+from .samples import checked_frame, fit_native, unpack_bits
+
+__all__ = ["RleCodec"]
+
+_HEADER = struct.Struct("<16I")
+
+
+def _expander() -> Callable[[Buffer], bytes]:
+    """Return what expands one PackBits segment; padding behind it may expand to more bytes."""
+    imagecodecs, rle = library("imagecodecs"), library("rle.rle")
+    if imagecodecs is not None:
+        return imagecodecs.packbits_decode  # type: ignore[no-any-return]
+    if rle is not None:
+        return lambda segment: bytes(rle.decode_segment(bytes(segment)))
+    raise CodecError("no RLE decoder is installed: install imagecodecs or pylibjpeg-rle")
+
+
+def _compressor() -> Callable[[Array], bytes]:
+    """Return what PackBits a byte plane row by row; no run may cross into the next row (G.3.1)."""
+    imagecodecs, rle = library("imagecodecs"), library("rle.rle")
+    if imagecodecs is not None:
+        return lambda plane: bytes(imagecodecs.packbits_encode(plane, axis=-1))
+    if rle is not None:
+        return lambda plane: bytes(rle.encode_segment(plane.tobytes(), plane.shape[1]))
+    raise EncodingError("no RLE encoder is installed: install imagecodecs or pylibjpeg-rle")
+
+
+@register_codec
+class RleCodec(FrameCodec):
+    """PackBits of byte planes, most significant byte first, sample after sample.
+
+    Samples of 1 bit are one byte a pixel within the encoding: annex G.2 pads a pixel to whole bytes.
+    """
+
+    transfer_syntaxes = ("1.2.840.10008.1.2.5",)
+    encodes = transfer_syntaxes
+
+    def decode(self, data: Buffer, info: FrameInfo) -> Array:
+        if len(data) < 64:
+            raise CodecError(f"the RLE frame has {len(data)} bytes, less than its header of 64")
+        count, *offsets = _HEADER.unpack_from(data)
+        width = max(info.bits_allocated // 8, 1)
+        expected = info.samples_per_pixel * width
+        if count != expected:
+            raise CodecError(
+                f"the RLE frame has {count} segments; {info.samples_per_pixel} samples of "
+                f"{info.bits_allocated} bits need {expected}: the header or the frame is damaged"
+            )
+        bounds = [*offsets[:count], len(data)]
+        if bounds[0] < 64 or any(a >= b for a, b in pairwise(bounds)):
+            raise CodecError("the RLE frame's segment offsets do not increase within the frame: it is damaged")
+        expand = _expander()
+        view = memoryview(data)
+        pixels = info.rows * info.columns
+        container = info.dtype.itemsize
+        planes = np.zeros if container != width else np.empty
+        cells = planes((pixels, info.samples_per_pixel, container), np.uint8)
+        for i in range(count):
+            segment = expand(view[bounds[i] : bounds[i + 1]])
+            if info.bits_allocated == 1 and len(segment) < pixels and len(segment) >= (pixels + 7) // 8:
+                # Some early writers packed eight pixels into a byte before the encoding.
+                segment = unpack_bits(segment, pixels).tobytes()
+            if len(segment) < pixels:
+                raise CodecError(
+                    f"RLE segment {i + 1} of {count} expands to {len(segment)} bytes, {pixels} are needed: "
+                    "the frame is truncated or damaged"
+                )
+            cells[:, i // width, width - 1 - i % width] = np.frombuffer(segment, np.uint8, pixels)
+        values = cells.view(info.dtype.newbyteorder("<")).reshape(info.shape)
+        return fit_native(values.astype(info.dtype, copy=False), info)
+
+    def check_encodable(self, info: FrameInfo) -> None:
+        super().check_encodable(info)
+        if info.samples_per_pixel * max(info.bits_allocated // 8, 1) > 15:
+            raise EncodingError("RLE holds 15 byte planes at most; use fewer samples or bits, or no compression")
+        if info.is_float or info.bits_allocated not in (1, 8, 16, 32):
+            raise EncodingError(
+                f"RLE is not defined for {'float' if info.is_float else info.bits_allocated} samples: "
+                "use 8 or 16 bit integers, or no compression"
+            )
+
+    def encode(self, frame: Array, info: FrameInfo) -> bytes:
+        self.check_encodable(info)
+        values = checked_frame(frame, info)
+        width = info.dtype.itemsize
+        compress = _compressor()
+        cells = values.astype(info.dtype.newbyteorder("<"), copy=False).view(np.uint8)
+        cells = cells.reshape(info.rows, info.columns, info.samples_per_pixel, width)
+        segments: list[bytes] = []
+        offsets = [64]
+        for sample in range(info.samples_per_pixel):
+            for byte in reversed(range(width)):
+                segment = compress(np.ascontiguousarray(cells[:, :, sample, byte]))
+                if len(segment) % 2:
+                    segment += b"\0"
+                segments.append(segment)
+                offsets.append(offsets[-1] + len(segment))
+        count = len(segments)
+        header = _HEADER.pack(count, *offsets[:count], *[0] * (15 - count))
+        return b"".join((header, *segments))
