@@ -53,6 +53,12 @@ def test_dcmqi_and_highdicom_agree(ct_seg, tmp_path):
     assert ours.attributes[number]["SegmentLabel"] == theirs.SegmentSequence[0].SegmentLabel
 
 
+def test_dcmdump_objects(ct_seg, tmp_path):
+    assert judges.dcmdump(ct_seg) == []
+    (tmp_path / "cut.dcm").write_bytes(ct_seg.read_bytes()[:3000])
+    assert judges.dcmdump(tmp_path / "cut.dcm")
+
+
 def test_an_absent_judge_skips_or_fails(monkeypatch):
     monkeypatch.delenv("DICOM_ML_REQUIRE_JUDGES", raising=False)
     with pytest.raises(pytest.skip.Exception, match="judge Nobody is not installed"):
