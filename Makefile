@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 METADATA := pyproject.toml constraints.txt
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint lint-format lint-style lint-types lint-layers format bench clean
 
 demo: $(VENV)/.all
 	$(BIN)/dicom-ml demo $(DEMO_ARGS)
@@ -23,10 +23,18 @@ demo: $(VENV)/.all
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/.lint
+lint: lint-format lint-style lint-types lint-layers
+
+lint-format: $(VENV)/.lint
 	$(BIN)/ruff format --check .
+
+lint-style: $(VENV)/.lint
 	$(BIN)/ruff check .
+
+lint-types: $(VENV)/.lint
 	$(BIN)/mypy
+
+lint-layers: $(VENV)/.lint
 	$(BIN)/lint-imports
 
 format: $(VENV)/.lint

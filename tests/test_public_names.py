@@ -26,23 +26,16 @@ def test_import_brings_in_nothing_heavy():
     assert not {name.partition(".")[0] for name in loaded} & set(HEAVY)
 
 
-@pytest.mark.parametrize(
-    "module", ["errors", "geometry", "codes", "source", "encoding", "objects", "reading"]
-)
+@pytest.mark.parametrize("module", ["errors", "geometry", "codes", "source", "encoding", "objects", "reading"])
 def test_core_never_imports_torch(module):
     if find_spec(f"dicom_ml.{module}") is None:
         pytest.skip(f"dicom_ml.{module} is not part of this installation")
-    loaded = json.loads(
-        run_python(f"import sys, json, dicom_ml.{module}; print(json.dumps(sorted(sys.modules)))")
-    )
+    loaded = json.loads(run_python(f"import sys, json, dicom_ml.{module}; print(json.dumps(sorted(sys.modules)))"))
     assert not {name.partition(".")[0] for name in loaded} & {"torch", "monai", "lightning"}
 
 
 def test_import_costs_less_than_a_twentieth_of_a_second():
-    code = (
-        "import numpy, pydicom, time; t = time.perf_counter(); import dicom_ml; "
-        "print(time.perf_counter() - t)"
-    )
+    code = "import numpy, pydicom, time; t = time.perf_counter(); import dicom_ml; print(time.perf_counter() - t)"
     # The best of a few, because a busy machine says nothing about the import.
     assert min(float(run_python(code)) for _ in range(5)) < 0.05
 
