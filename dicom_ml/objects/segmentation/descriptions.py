@@ -1,0 +1,394 @@
+"""What a person says about a segment: its name, its coded meaning, its colour, and how it was made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from dicom_ml.codes import Code, code_from_dataset, code_to_dataset, parse_code
+from dicom_ml.encoding.uids import derived_uid
+from dicom_ml.errors import CodeError, DicomMLError, EncodingError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Algorithm", "Segment", "number_segments"]
+
+_ALGORITHM_TYPES = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
+_ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+#: White point D65 over D50-adapted sRGB primaries (IEC 61966-2-1, Bradford adapted), rows X, Y, Z.
+_RGB_XYZ_D50 = (
+    (0.4360747, 0.3850649, 0.1430804),
+    (0.2225045, 0.7168786, 0.0606169),
+    (0.0139322, 0.0971045, 0.7141733),
+)
+_D50 = (0.96422, 1.0, 0.82521)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The algorithm that made a result (PS3.3 10.16, Algorithm Identification Macro).
+
+    Parameters
+    ----------
+    name : str
+        Up to 64 characters.
+    version : str
+    family : code
+        Kind of algorithm (PS3.16 CID 7162); artificial intelligence unless said otherwise.
+    type : str
+        ``"AUTOMATIC"`` or ``"SEMIAUTOMATIC"``.
+    source : str, optional
+        Who made the algorithm.
+    parameters : str, optional
+        Settings it ran with.
+
+    Examples
+    --------
+    >>> Algorithm("OrganNet", version="1.2").family.meaning
+    'Artificial Intelligence'
+    """
+
+    name: str
+    version: str = ""
+    family: Code = _ARTIFICIAL_INTELLIGENCE
+    type: str = "AUTOMATIC"
+    source: str | None = None
+    parameters: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "family", parse_code(self.family))
+        object.__setattr__(self, "type", str(self.type).upper())
+        if self.type not in _ALGORITHM_TYPES:
+            raise EncodingError(f"an algorithm's type is one of {', '.join(_ALGORITHM_TYPES)}, found {self.type!r}")
+        if self.type != "MANUAL" and (not self.name or not str(self.version)):
+            raise EncodingError(
+                "an algorithm needs a name and a version, for example Algorithm('OrganNet', version='1.2'); "
+                "the standard requires both of whoever reads the result"
+            )
+        _check_text("algorithm name", self.name, 64)
+        _check_text("algorithm version", str(self.version), 64)
+        object.__setattr__(self, "version", str(self.version))
+
+    @classmethod
+    def manual(cls) -> Algorithm:
+        """Say that a person drew the segment."""
+        return cls("", "", type="MANUAL")
+
+    @property
+    def is_manual(self) -> bool:
+        """Whether a person drew the segment."""
+        return self.type == "MANUAL"
+
+    def to_dataset(self) -> Dataset:
+        """One item of an Algorithm Identification Sequence."""
+        from pydicom import Dataset, Sequence
+
+        item = Dataset()
+        item.AlgorithmFamilyCodeSequence = Sequence([code_to_dataset(self.family)])
+        item.AlgorithmName = self.name
+        item.AlgorithmVersion = self.version
+        if self.source:
+            item.AlgorithmSource = self.source
+        if self.parameters:
+            item.AlgorithmParameters = self.parameters
+        return item
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment: a category of voxels, or one thing that is delineated (PS3.3 C.8.20.4).
+
+    Parameters
+    ----------
+    label : str
+        Name for people, up to 64 characters.
+    type : code
+        What it is: Segmented Property Type, such as ``"SCT:10200004"`` (Liver).
+    category : code
+        What kind of thing that is: Segmented Property Category, such as ``"SCT:123037004"`` (Anatomical Structure).
+    algorithm : Algorithm or ``"manual"``
+        Who or what made it; must be known when the segment is written.
+    modifiers : sequence of code
+        Modifiers of the type, such as laterality ``"SCT:7771000"`` (Left).
+    anatomy : code, optional
+        Anatomic region in which it lies, for findings whose type does not say.
+    anatomy_modifiers : sequence of code
+        Modifiers of the anatomic region.
+    color : str or tuple, optional
+        Colour to be shown in: ``"#rrggbb"`` or sRGB 0 to 255.
+    tracking_id : str, optional
+        Name under which this thing is followed over time; by default the label.
+    tracking_uid : str, optional
+        Its unique identifier; by default derived from the source series, label and type.
+    number : int, optional
+        Value in a label map; by default its place in the list, from 1.
+    description : str, optional
+
+    Examples
+    --------
+    >>> Segment("Liver", type="SCT:10200004", category="SCT:123037004", algorithm="manual").type.meaning
+    'Liver'
+    """
+
+    label: str
+    type: Code
+    category: Code
+    algorithm: Algorithm | None = None
+    modifiers: tuple[Code, ...] = ()
+    anatomy: Code | None = None
+    anatomy_modifiers: tuple[Code, ...] = ()
+    color: tuple[int, int, int] | None = None
+    tracking_id: str | None = None
+    tracking_uid: str | None = None
+    number: int | None = None
+    description: str | None = None
+    #: CIELab as stored in a file that was read, so that it is written back unchanged.
+    cielab: tuple[int, int, int] | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        label = str(self.label)
+        if not label.strip():
+            raise EncodingError("a segment needs a label")
+        _check_text("segment label", label, 64)
+        set_ = object.__setattr__
+        set_(self, "type", parse_code(self.type))
+        set_(self, "category", parse_code(self.category))
+        set_(self, "modifiers", _codes(self.modifiers))
+        set_(self, "anatomy_modifiers", _codes(self.anatomy_modifiers))
+        if self.anatomy is not None:
+            set_(self, "anatomy", parse_code(self.anatomy))
+        elif self.anatomy_modifiers:
+            raise EncodingError(f"segment {label!r} has modifiers of an anatomic region but no region")
+        algorithm: Any = self.algorithm
+        if isinstance(algorithm, str):
+            if algorithm.lower() != "manual":
+                raise EncodingError(f"an algorithm is an Algorithm(name, version) or 'manual', found {algorithm!r}")
+            set_(self, "algorithm", Algorithm.manual())
+        if self.color is not None:
+            set_(self, "color", _parse_color(self.color))
+        if self.number is not None:
+            number = int(self.number)
+            if not 1 <= number <= 65535:
+                raise EncodingError(f"a segment number lies from 1 to 65535, found {self.number}")
+            set_(self, "number", number)
+        if self.tracking_id is not None:
+            _check_text("tracking identifier", self.tracking_id, 10240)
+
+    def to_dataset(self, number: int, tracking_seed: str) -> Dataset:
+        """One item of a Segment Sequence.
+
+        Parameters
+        ----------
+        number : int
+            Its Segment Number.
+        tracking_seed : str
+            What a Tracking UID that was not given is derived from: the UID of the source series.
+        """
+        from pydicom import Dataset, Sequence
+
+        if self.algorithm is None:
+            raise EncodingError(
+                f"segment {self.label!r} does not say how it was made; give it algorithm=Algorithm(name, version), "
+                "or algorithm='manual' where a person drew it"
+            )
+        item = Dataset()
+        item.SegmentedPropertyCategoryCodeSequence = Sequence([code_to_dataset(self.category)])
+        item.SegmentNumber = number
+        item.SegmentLabel = self.label
+        if self.description:
+            item.SegmentDescription = self.description
+        item.SegmentAlgorithmType = self.algorithm.type
+        if not self.algorithm.is_manual:
+            item.SegmentAlgorithmName = self.algorithm.name
+            item.SegmentationAlgorithmIdentificationSequence = Sequence([self.algorithm.to_dataset()])
+        lab = self.cielab or (None if self.color is None else _rgb_to_cielab(self.color))
+        if lab is not None:
+            item.RecommendedDisplayCIELabValue = list(lab)
+        kind = code_to_dataset(self.type)
+        if self.modifiers:
+            kind.SegmentedPropertyTypeModifierCodeSequence = Sequence(code_to_dataset(m) for m in self.modifiers)
+        item.SegmentedPropertyTypeCodeSequence = Sequence([kind])
+        if self.anatomy is not None:
+            region = code_to_dataset(self.anatomy)
+            if self.anatomy_modifiers:
+                region.AnatomicRegionModifierSequence = Sequence(code_to_dataset(m) for m in self.anatomy_modifiers)
+            item.AnatomicRegionSequence = Sequence([region])
+        item.TrackingID = self.tracking_id or self.label
+        item.TrackingUID = self.tracking_uid or derived_uid(
+            "tracking", tracking_seed, item.TrackingID, self.type.sct.scheme, self.type.sct.value
+        )
+        return item
+
+    @classmethod
+    def from_dataset(cls, item: Dataset) -> Segment:
+        """Read one item of a Segment Sequence, of any maker: what is missing is left out, never guessed."""
+        number = item.get("SegmentNumber")
+        kind = _first(item, "SegmentedPropertyTypeCodeSequence")
+        region = _first(item, "AnatomicRegionSequence")
+        lab = item.get("RecommendedDisplayCIELabValue")
+        cielab = tuple(int(v) for v in lab) if lab is not None and len(lab) == 3 else None
+        segment = cls(
+            label=str(item.get("SegmentLabel") or item.get("SegmentDescription") or f"Segment {number}")[:64].strip()
+            or f"Segment {number}",
+            type=_read_code(kind),
+            category=_read_code(_first(item, "SegmentedPropertyCategoryCodeSequence")),
+            algorithm=_read_algorithm(item),
+            modifiers=_read_codes(kind, "SegmentedPropertyTypeModifierCodeSequence"),
+            anatomy=None if region is None else _read_code(region),
+            anatomy_modifiers=_read_codes(region, "AnatomicRegionModifierSequence"),
+            color=None if cielab is None else _cielab_to_rgb(cielab),  # type: ignore[arg-type]
+            tracking_id=str(item.get("TrackingID") or "") or None,
+            tracking_uid=str(item.get("TrackingUID") or "") or None,
+            description=str(item.get("SegmentDescription") or "") or None,
+            cielab=cielab,  # type: ignore[arg-type]
+        )
+        # a background of label maps has number 0, which nobody may give to a segment of their own
+        object.__setattr__(segment, "number", None if number is None else int(number))
+        return segment
+
+
+def number_segments(segments: Sequence[Segment]) -> list[Segment]:
+    """Give every segment its number: all have their own, or none has and they count from 1.
+
+    Raises
+    ------
+    EncodingError
+        If only some have a number, or two share one.
+    """
+    if not segments:
+        raise EncodingError("a segmentation describes at least one segment; pass segments=[Segment(...), ...]")
+    for segment in segments:
+        if not isinstance(segment, Segment):
+            raise EncodingError(f"segments are Segment objects, found {type(segment).__name__}")
+    given = [s.number for s in segments if s.number is not None]
+    if not given:
+        return [replace(s, number=i) for i, s in enumerate(segments, start=1)]
+    if len(given) != len(segments):
+        raise EncodingError("either all segments have a number or none has; some have one here")
+    if len(set(given)) != len(given):
+        raise EncodingError(f"two segments share a number: {sorted(given)}")
+    return sorted(segments, key=lambda s: s.number or 0)
+
+
+# ---------------------------------------------------------------------- reading
+def _first(item: Dataset | None, keyword: str) -> Dataset | None:
+    sequence = None if item is None else item.get(keyword)
+    found: Dataset | None = sequence[0] if sequence else None
+    return found
+
+
+def _read_code(item: Dataset | None) -> Code:
+    try:
+        if item is not None:
+            return code_from_dataset(item)
+    except DicomMLError:
+        pass
+    return Code("UNKNOWN", "99UNKNOWN", "Unknown")
+
+
+def _read_codes(item: Dataset | None, keyword: str) -> tuple[Code, ...]:
+    return tuple(_read_code(i) for i in (item.get(keyword) or [])) if item is not None else ()
+
+
+def _read_algorithm(item: Dataset) -> Algorithm | None:
+    kind = str(item.get("SegmentAlgorithmType") or "").upper()
+    if kind == "MANUAL":
+        return Algorithm.manual()
+    if kind not in _ALGORITHM_TYPES:
+        return None
+    identification = _first(item, "SegmentationAlgorithmIdentificationSequence")
+    name = str(item.get("SegmentAlgorithmName") or "")
+    version, family, source, parameters = "unknown", _ARTIFICIAL_INTELLIGENCE, None, None
+    if identification is not None:
+        name = str(identification.get("AlgorithmName") or name)
+        version = str(identification.get("AlgorithmVersion") or version)
+        source = str(identification.get("AlgorithmSource") or "") or None
+        parameters = str(identification.get("AlgorithmParameters") or "") or None
+        family = _read_code(_first(identification, "AlgorithmFamilyCodeSequence"))
+    return Algorithm((name or "unknown")[:64], version[:64], family, kind, source, parameters)
+
+
+# ---------------------------------------------------------------------- checks and colours
+def _check_text(what: str, text: str, limit: int) -> None:
+    if len(text) > limit:
+        raise EncodingError(f"a {what} has at most {limit} characters, found {len(text)}")
+    if "\\" in text or any(ord(c) < 32 for c in text):
+        raise EncodingError(f"a {what} holds no backslash or control characters, found {text!r}")
+
+
+def _codes(values: Any) -> tuple[Code, ...]:
+    if isinstance(values, str | Code):
+        values = (values,)
+    return tuple(parse_code(v) for v in values)
+
+
+def _parse_color(color: Any) -> tuple[int, int, int]:
+    if isinstance(color, str):
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
+            raise EncodingError(f"a colour is '#rrggbb' or three numbers from 0 to 255, found {color!r}")
+        return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+    values = tuple(int(v) for v in color)
+    if len(values) != 3 or not all(0 <= v <= 255 for v in values):
+        raise EncodingError(f"a colour is '#rrggbb' or three numbers from 0 to 255, found {color!r}")
+    return values
+
+
+def _rgb_to_cielab(color: tuple[int, int, int]) -> tuple[int, int, int]:
+    """sRGB to the 16-bit PCS-Values of PS3.3 C.10.7.1.1 (CIELab under D50)."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (c / 255 for c in color)]
+    xyz = [sum(m * v for m, v in zip(row, linear, strict=True)) / w for row, w in zip(_RGB_XYZ_D50, _D50, strict=True)]
+    fx, fy, fz = (v ** (1 / 3) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116 for v in xyz)
+    lab = (116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz))
+    scaled = (lab[0] * 65535 / 100, (lab[1] + 128) * 65535 / 255, (lab[2] + 128) * 65535 / 255)
+    return tuple(min(65535, max(0, round(v))) for v in scaled)  # type: ignore[return-value]
+
+
+def _cielab_to_rgb(stored: tuple[int, int, int]) -> tuple[int, int, int]:
+    lightness, a, b = stored[0] * 100 / 65535, stored[1] * 255 / 65535 - 128, stored[2] * 255 / 65535 - 128
+    fy = (lightness + 16) / 116
+    steps = (fy + a / 500, fy, fy - b / 200)
+    xyz = [(f**3 if f**3 > 216 / 24389 else (116 * f - 16) * 27 / 24389) * w for f, w in zip(steps, _D50, strict=True)]
+    # inverse of _RGB_XYZ_D50
+    inverse = (
+        (3.1338561, -1.6168667, -0.4906146),
+        (-0.9787684, 1.9161415, 0.0334540),
+        (0.0719453, -0.2289914, 1.4052427),
+    )
+    rgb = []
+    for row in inverse:
+        v = min(1.0, max(0.0, sum(m * x for m, x in zip(row, xyz, strict=True))))
+        rgb.append(round(255 * (12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055)))
+    return rgb[0], rgb[1], rgb[2]
+
+
+def segment_index(segments: Sequence[Segment], wanted: Sequence[Any]) -> list[int]:
+    """Indices of the ``wanted`` segments: by number, by label, or by coded type.
+
+    Raises
+    ------
+    CodeError
+        If one is not there, or a name fits several.
+    """
+    found: list[int] = []
+    for want in wanted:
+        if isinstance(want, Segment):
+            hits = [i for i, s in enumerate(segments) if s == want or (s.number, s.label) == (want.number, want.label)]
+        elif isinstance(want, int):
+            hits = [i for i, s in enumerate(segments) if s.number == want]
+        else:
+            hits = [i for i, s in enumerate(segments) if isinstance(want, str) and s.label == want]
+            if not hits:
+                try:
+                    code = parse_code(want)
+                    hits = [i for i, s in enumerate(segments) if s.type == code]
+                except DicomMLError:
+                    hits = []
+        if len(hits) != 1:
+            have = ", ".join(f"{s.number}: {s.label!r}" for s in segments[:20])
+            state = "no segment is" if not hits else f"{len(hits)} segments are"
+            raise CodeError(f"{state} {want!r}; the object has {have}. Ask by number where labels repeat")
+        found.append(hits[0])
+    return found

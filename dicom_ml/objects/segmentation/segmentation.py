@@ -1,0 +1,473 @@
+"""Segmentation objects: written from masks, read from files of any maker (PS3.3 A.51, C.8.20)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_ml.encoding.codecs import transfer_syntax
+from dicom_ml.encoding.uids import derived_uid, new_uid
+from dicom_ml.encoding.writer import atomic_file, dataset_bytes, file_head
+from dicom_ml.errors import EncodingError, GeometryError
+from dicom_ml.geometry import Grid
+from dicom_ml.objects.segmentation.descriptions import Segment, number_segments
+from dicom_ml.objects.segmentation.header import (
+    BINARY_STORAGE,
+    LABELMAP_STORAGE,
+    Settings,
+    frame_groups,
+    header_dataset,
+)
+from dicom_ml.objects.segmentation.masks import Mask, as_mask
+from dicom_ml.objects.segmentation.placing import Target, place_channels, place_labels
+from dicom_ml.objects.segmentation.reading import StoredSegmentation, read_stored
+from dicom_ml.objects.segmentation.writing import FramePlan, plan_frames, write_frames
+from dicom_ml.source import SourceSeries, as_source
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Segmentation", "read_segmentation"]
+
+_KINDS = ("binary", "labelmap", "fractional")
+_SETTING_NAMES = frozenset(f.name for f in fields(Settings)) - {"kind", "fractional_type", "maximum"}
+
+
+class Segmentation:
+    """A DICOM Segmentation: made by :meth:`from_array`, or read by :func:`read_segmentation`.
+
+    Attributes
+    ----------
+    kind : str
+        ``"binary"``, ``"labelmap"`` or ``"fractional"``.
+    segments : list of Segment
+        The segments described, by number; the background of a label map is not one of them.
+    grid : Grid
+        Lattice of the stored planes, from the lowest to the highest position along the normal.
+    source : SourceSeries or None
+        What the object was made from; None for an object that was read (see :attr:`referenced_series`).
+    """
+
+    def __init__(self, content: _Made | StoredSegmentation) -> None:
+        self._content = content
+
+    # ------------------------------------------------------------------ making
+    @classmethod
+    def from_array(
+        cls,
+        mask: Any,
+        *,
+        source: Any,
+        segments: Sequence[Segment],
+        kind: str = "binary",
+        affine: npt.ArrayLike | None = None,
+        keep_empty_frames: bool | None = None,
+        fractional_type: str = "probability",
+        max_fractional_value: int = 255,
+        deterministic: bool = False,
+        **settings: Any,
+    ) -> Segmentation:
+        """Describe a mask as a segmentation of its source.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray or torch.Tensor
+            A label map ``(D, H, W)`` of any integer type, whose values are segment numbers and 0, or stacked channels
+            ``(S, D, H, W)`` of booleans, of 0 and 1, or (for fractional) of floats from 0 to 1. It is not copied: it
+            must not change before the object has been saved.
+        source : Volume, SourceSeries, str or list of pydicom Dataset
+            The images that the mask was made from; a string is a source handle.
+        segments : sequence of Segment
+        kind : str
+            ``"binary"``: a bit a voxel and segment, which may overlap. ``"labelmap"``: one number a voxel, 8 bit up
+            to number 255, else 16. ``"fractional"``: 8 bits a voxel and segment.
+        affine : array_like of shape (4, 4), optional
+            Maps indices ``(d, h, w)`` of the mask to LPS millimetres, for a mask on a grid of its own. Where that grid
+            shares the source's lattice (a crop, a flip, another axis order) the mask is brought to the source's planes.
+        keep_empty_frames : bool, optional
+            Write frames that hold nothing. By default only label maps keep them.
+        fractional_type : str
+            ``"probability"`` or ``"occupancy"``.
+        max_fractional_value : int
+            Stored value that stands for 1.0, from 1 to 255.
+        deterministic : bool
+            Derive the object's UIDs from source, segments and settings, so that a repeated run writes the same ones.
+        **settings
+            ``series_description``, ``series_number``, ``content_label``, ``sop_instance_uid``, ... as in ``Settings``.
+
+        Raises
+        ------
+        EncodingError
+            If the mask, its segments and the kind do not go together.
+        GeometryError
+            If the mask's shape is not that of the source's grid, or its axes are not at right angles.
+        SeriesError
+            If the series cannot serve as a source.
+        """
+        record = as_source(source).check()
+        kind = str(kind).lower()
+        if kind not in _KINDS:
+            raise EncodingError(f"kind is one of {', '.join(_KINDS)}, found {kind!r}")
+        numbered = number_segments(list(segments))
+        _check_numbers(numbered, kind)
+        maximum = _check_fraction(max_fractional_value, fractional_type)
+        unknown = set(settings) - _SETTING_NAMES
+        if unknown:
+            raise EncodingError(f"unknown settings {sorted(unknown)}; known are {sorted(_SETTING_NAMES)}")
+        looked_at = as_mask(mask, [int(s.number or 0) for s in numbered], kind, maximum)
+        grid, looked_at, on_source = _fit(looked_at, record, affine)
+        if deterministic:
+            seed = (
+                record.series_instance_uid,
+                *record.sop_instance_uids,
+                kind,
+                repr(numbered),
+                repr(sorted(settings.items())),
+            )
+            settings.setdefault("series_instance_uid", derived_uid("series", *seed))
+            settings.setdefault("sop_instance_uid", derived_uid("instance", *seed))
+        settings.setdefault("series_instance_uid", new_uid())
+        settings.setdefault("sop_instance_uid", new_uid())
+        described = Settings(kind=kind, fractional_type=fractional_type.upper(), maximum=maximum, **settings)
+        keep = kind == "labelmap" if keep_empty_frames is None else keep_empty_frames
+        return cls(_Made(looked_at, record, numbered, described, grid, on_source, keep))
+
+    # ------------------------------------------------------------------ facts
+    @property
+    def kind(self) -> str:
+        """``"binary"``, ``"labelmap"`` or ``"fractional"``."""
+        return self._content.kind
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments described, by number."""
+        return list(self._content.segments)
+
+    @property
+    def grid(self) -> Grid:
+        """Lattice of the stored planes."""
+        return self._content.grid
+
+    @property
+    def source(self) -> SourceSeries | None:
+        """What the object was made from, where it was made here."""
+        return self._content.source if isinstance(self._content, _Made) else None
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """SOP Instance UID."""
+        return self._content.sop_instance_uid
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Series Instance UID of the object itself."""
+        return self._content.series_instance_uid
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """Frame of Reference UID; empty where the file has none."""
+        return self._content.frame_of_reference_uid
+
+    @property
+    def referenced_series(self) -> dict[str, list[str]]:
+        """Series UID of each referenced series, and the SOP Instance UIDs referenced in it.
+
+        Instances that a file refers to without naming their series stand under an empty series UID.
+        """
+        return self._content.referenced_series
+
+    @property
+    def frame_count(self) -> int:
+        """Number of stored frames."""
+        return self._content.frame_count
+
+    def __repr__(self) -> str:
+        names = ", ".join(s.label for s in self.segments[:4]) + (", ..." if len(self.segments) > 4 else "")
+        return f"Segmentation({self.kind}, {len(self.segments)} segments: {names}; {self.frame_count} frames)"
+
+    # ------------------------------------------------------------------ writing
+    def save(self, path: str | os.PathLike[str], compression: str | None = None) -> str:
+        """Write the object; the file takes its name only when it is complete.
+
+        Parameters
+        ----------
+        path : path
+        compression : str, optional
+            ``"rle"``, ``"jpeg-ls"``, ``"jpeg2000"``, ``"htjpeg2000"`` or ``"deflate"`` (each lossless); native
+            without. A binary segmentation of one bit a pixel takes only what the standard has for that.
+
+        Returns
+        -------
+        str
+            The path.
+
+        Raises
+        ------
+        EncodingError
+            If this kind cannot be written with that compression.
+        """
+        with atomic_file(path) as file:
+            self._made().write(file, transfer_syntax(compression))
+        return os.fspath(path)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The whole object as a pydicom Dataset, pixel data included."""
+        return self._stored().dataset
+
+    def _made(self) -> _Made:
+        if isinstance(self._content, StoredSegmentation):
+            raise EncodingError(
+                "an object that was read is saved as pydicom has it: seg.dataset.save_as(path); "
+                "to write a changed one, pass its label_map or channels to Segmentation.from_array"
+            )
+        return self._content
+
+    # ------------------------------------------------------------------ masks
+    def label_map(
+        self,
+        on: Any = None,
+        segments: Sequence[Any] | None = None,
+        *,
+        overlap: str = "error",
+        outside: str = "error",
+        resample: bool = False,
+        threshold: float = 0.5,
+        dtype: npt.DTypeLike | None = None,
+    ) -> npt.NDArray[Any]:
+        """One number a voxel: the segment's, or 0.
+
+        Parameters
+        ----------
+        on : Volume, SourceSeries or Grid, optional
+            Grid of the result; by default the object's own (:attr:`grid`).
+        segments : sequence of int, str, code or Segment, optional
+            Only these, by number, label or coded type.
+        overlap : str
+            Where segments overlap: ``"error"``, or the ``"first"`` or ``"last"`` by number wins.
+        outside : str
+            Where stored voxels that are not empty lie outside of ``on``: ``"error"`` or ``"drop"``.
+        resample : bool
+            Allow a grid that does not share the object's lattice: nearest neighbour. Otherwise that is an error.
+        threshold : float
+            Fraction from which a fractional segment counts.
+        dtype : dtype, optional
+            uint8 where all numbers fit, else uint16.
+
+        Returns
+        -------
+        ndarray of shape (D, H, W)
+
+        Raises
+        ------
+        GeometryError
+            If the grids do not go together.
+        EncodingError
+            If segments overlap and no policy was given.
+        """
+        stored = self._stored()
+        return place_labels(stored, _target(stored, on, outside, resample), segments, overlap, threshold, dtype)
+
+    def channels(
+        self,
+        on: Any = None,
+        segments: Sequence[Any] | None = None,
+        *,
+        outside: str = "error",
+        resample: bool = False,
+    ) -> npt.NDArray[Any]:
+        """One channel a segment.
+
+        Parameters
+        ----------
+        on, segments, outside, resample
+            As in :meth:`label_map`.
+
+        Returns
+        -------
+        ndarray of shape (S, D, H, W)
+            bool; for fractional segmentations float32 from 0 to 1.
+
+        Raises
+        ------
+        GeometryError
+            If the grids do not go together.
+        """
+        stored = self._stored()
+        return place_channels(stored, _target(stored, on, outside, resample), segments)
+
+    def _stored(self) -> StoredSegmentation:
+        """The object as a file is read, so that what is shown is what is written."""
+        if isinstance(self._content, StoredSegmentation):
+            return self._content
+        return read_stored(self._content.in_memory())
+
+
+class _Made:
+    """A segmentation made from a mask, which is encoded only when it is written."""
+
+    def __init__(
+        self,
+        mask: Mask,
+        source: SourceSeries,
+        segments: list[Segment],
+        settings: Settings,
+        grid: Grid,
+        on_source: bool,
+        keep_empty: bool,
+    ) -> None:
+        self.mask = mask
+        self.source = source
+        self.segments = segments
+        self.settings = settings
+        self.grid = grid
+        self.on_source = on_source
+        self.kind = settings.kind
+        self.plan: FramePlan = plan_frames(mask, self.kind == "labelmap", keep_empty)
+        self.frame_count = self.plan.count
+        self.sop_instance_uid = settings.sop_instance_uid
+        self.series_instance_uid = settings.series_instance_uid
+        self.referenced_series = {source.series_instance_uid: list(source.instances)}
+        self.bits = {"binary": 1, "fractional": 8}.get(self.kind) or (8 if int(segments[-1].number or 0) < 256 else 16)
+        if self.kind == "labelmap":
+            mask.labels(
+                int(self.plan.slice_of[0]), np.uint16
+            )  # refuses channels that overlap, before anything is written
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """Frame of Reference UID of the source."""
+        return self.source.frame_of_reference_uid
+
+    def write(self, file: BinaryIO, syntax: str) -> None:
+        """Write the whole file."""
+        overlap = self.mask.overlap() if self.kind == "binary" else (None if self.kind == "fractional" else False)
+        head = header_dataset(
+            self.source,
+            self.segments,
+            self.settings,
+            self.grid,
+            self.on_source,
+            self.bits,
+            self.frame_count,
+            overlap,
+        )
+        numbers = None if self.kind == "labelmap" else [int(s.number or 0) for s in self.segments]
+        groups = frame_groups(self.source, self.grid, self.on_source, numbers, self.plan.segment_of, self.plan.slice_of)
+        sop_class = LABELMAP_STORAGE if self.kind == "labelmap" else BINARY_STORAGE
+        file.write(file_head(sop_class, self.settings.sop_instance_uid, syntax) + dataset_bytes(head) + groups)
+        write_frames(file, self.mask, self.plan, self.kind, self.bits, self.settings.maximum, syntax)
+
+    def in_memory(self) -> bytes:
+        """The file, native, as bytes."""
+        with tempfile.TemporaryFile(buffering=0) as file:
+            self.write(file, transfer_syntax(None))
+            file.seek(0)
+            return file.read()
+
+
+def read_segmentation(path: str | os.PathLike[str] | bytes) -> Segmentation:
+    """Read a segmentation of any maker: BINARY, LABELMAP or FRACTIONAL, sparse or overlapping, any frame order.
+
+    Parameters
+    ----------
+    path : path or bytes
+        A file, or its bytes.
+
+    Raises
+    ------
+    FileError
+        If it is no segmentation of a volume, or contradicts itself.
+    """
+    return Segmentation(read_stored(path))
+
+
+# ---------------------------------------------------------------------- checks
+def _check_numbers(segments: Sequence[Segment], kind: str) -> None:
+    numbers = [s.number for s in segments]
+    if kind != "labelmap" and numbers != list(range(1, len(numbers) + 1)):
+        raise EncodingError(
+            f"segments are numbered {numbers[:12]}, but a {kind} segmentation numbers them from 1 without a gap "
+            "(PS3.3 C.8.20.2.4); pass kind='labelmap', which keeps the numbers, or number the segments 1 to "
+            f"{len(numbers)} and the mask likewise"
+        )
+
+
+def _check_fraction(maximum: int, fractional_type: str) -> int:
+    if not 1 <= int(maximum) <= 255:
+        raise EncodingError(f"max_fractional_value lies from 1 to 255 (it is stored in 8 bits), found {maximum}")
+    if str(fractional_type).upper() not in ("PROBABILITY", "OCCUPANCY"):
+        raise EncodingError(f"fractional_type is 'probability' or 'occupancy', found {fractional_type!r}")
+    return int(maximum)
+
+
+def _fit(mask: Mask, source: SourceSeries, affine: npt.ArrayLike | None) -> tuple[Grid, Mask, bool]:
+    """Grid of the mask, the mask in the order of that grid, and whether its slices are the source's."""
+    if affine is None:
+        if source.grid is None:
+            raise GeometryError("the source has no grid of its own; pass affine= of the mask")
+        if mask.shape != source.grid.shape:
+            raise GeometryError(
+                f"the mask has shape (D, H, W) = {mask.shape}, the source {source.grid.shape}; "
+                "resample it to the source's grid, or pass affine= for a mask on a grid of its own"
+            )
+        return source.grid, mask, True
+    grid = Grid(mask.shape, np.asarray(affine, dtype=np.float64))
+    if source.grid is not None and (placed := _on_source_lattice(mask, grid, source.grid)) is not None:
+        return source.grid, placed, True
+    if not grid.is_orthogonal:
+        raise GeometryError(
+            "the axes of the mask's affine are not at right angles, which planes of a segmentation must be; "
+            "resample the mask to a grid that is not sheared"
+        )
+    if grid.affine[:3, 0] @ grid.normal < 0:
+        return grid.flip([0]), mask.changed(np.flip(mask.array, axis=-3)), False
+    return grid, mask, False
+
+
+def _on_source_lattice(mask: Mask, grid: Grid, source: Grid) -> Mask | None:
+    """The mask on the source's whole grid, where it shares the lattice and lies within; else None."""
+    alignment = grid.align(source)
+    if alignment is None:
+        return None
+    start = alignment.start(grid.shape)
+    moved = alignment.reorder(mask.array)
+    shape = moved.shape[-3:]
+    if any(s < 0 or s + n > m for s, n, m in zip(start, shape, source.shape, strict=True)):
+        return None
+    if shape == source.shape:
+        return mask.changed(moved)
+    whole = np.zeros((*moved.shape[:-3], *source.shape), dtype=moved.dtype)
+    (d, h, w), (depth, height, width) = start, shape
+    whole[..., d : d + depth, h : h + height, w : w + width] = moved
+    return mask.changed(whole)
+
+
+def _target(stored: StoredSegmentation, on: Any, outside: str, resample: bool) -> Target:
+    """Grid to put the object on; another frame of reference is refused."""
+    if on is None:
+        return Target(stored.grid, outside, resample)
+    if isinstance(on, Grid):
+        return Target(on, outside, resample)
+    grid = getattr(on, "grid", None)
+    record = on if isinstance(on, SourceSeries) else getattr(on, "source", None)
+    if not isinstance(grid, Grid):
+        record = as_source(on)
+        grid = record.grid
+    if not isinstance(grid, Grid):
+        raise GeometryError("the images asked for have no grid in patient space")
+    frames = stored.frame_of_reference_uid, getattr(record, "frame_of_reference_uid", "")
+    if all(frames) and frames[0] != frames[1] and isinstance(record, SourceSeries):
+        named = record.series_instance_uid in stored.referenced_series
+        if not named and not set(stored.source_instances) & set(record.sop_instance_uids):
+            raise GeometryError(
+                f"{stored.name}: its frame of reference {frames[0]} is not that of the images ({frames[1]}), and it "
+                "does not refer to them: positions cannot be compared. Pass on=volume.grid to take them as they are"
+            )
+    return Target(grid, outside, resample)
