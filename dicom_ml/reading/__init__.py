@@ -1,1 +1,9 @@
-"""Images to arrays: DICOM series become volumes with true geometry and real-world values."""
+"""Images to arrays: what is read from DICOM, proved and brought to real-world units."""
+
+from __future__ import annotations
+
+from dicom_ml.reading.series import read_volume
+from dicom_ml.reading.voi import DisplayTable, Window
+from dicom_ml.reading.volume import Volume
+
+__all__ = ["DisplayTable", "Volume", "Window", "read_volume"]

@@ -1,0 +1,185 @@
+"""From what a user names (folder, zip, list, bytes) to the candidate files that may hold images."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import pydicom
+
+from dicom_ml.errors import FileError
+
+__all__ = ["Candidate", "ReadableSource", "expand"]
+
+#: What :func:`dicom_ml.read_volume` takes as its source.
+ReadableSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | pydicom.Dataset | Iterable[str | os.PathLike[str] | bytes | pydicom.Dataset]"
+)
+
+# Enough for the header of nearly every single-frame image, in one read.
+HEAD_BYTES = 16 * 1024
+_ZIP_MAGIC = b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be DICOM: a path on disk, or bytes in memory (a zip member, a data set).
+
+    Attributes
+    ----------
+    name : str
+        How messages call it.
+    path : str or None
+        Where it lies; None when it is held in memory.
+    data : bytes or None
+        Its content when it is held in memory.
+    """
+
+    name: str
+    path: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+    def head(self, size: int = HEAD_BYTES) -> tuple[bytes, int]:
+        """First ``size`` bytes, and the length of the whole file."""
+        if self.data is not None:
+            return self.data, len(self.data)
+        assert self.path is not None
+        try:
+            handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                return os.read(handle, size), os.fstat(handle).st_size
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise FileError(f"{self.name} cannot be read: {error.strerror}") from error
+
+    def read(self) -> bytes:
+        """Whole content."""
+        if self.data is not None:
+            return self.data
+        assert self.path is not None
+        try:
+            with open(self.path, "rb") as handle:
+                return handle.read()
+        except OSError as error:
+            raise FileError(f"{self.name} cannot be read: {error.strerror}") from error
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` from ``offset`` and say how many bytes there were."""
+        if self.data is not None:
+            part = self.data[offset : offset + len(buffer)]
+            buffer[: len(part)] = part
+            return len(part)
+        assert self.path is not None
+        try:
+            with open(self.path, "rb", buffering=0) as handle:
+                handle.seek(offset)
+                done = 0
+                while done < len(buffer):
+                    count = handle.readinto(buffer[done:])
+                    if not count:
+                        break
+                    done += count
+                return done
+        except OSError as error:
+            raise FileError(f"{self.name} cannot be read: {error.strerror}") from error
+
+
+def expand(source: Any) -> list[Candidate]:
+    """Files that ``source`` names, in a stable order.
+
+    Parameters
+    ----------
+    source : path, bytes, pydicom Dataset, or an iterable of these
+        A folder is walked with its subfolders, following no links to folders; hidden files and ``DICOMDIR`` are
+        left out. A zip file gives its members, read into memory.
+
+    Returns
+    -------
+    list of Candidate
+
+    Raises
+    ------
+    FileError
+        If a path does not exist, or a zip cannot be unpacked.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _expand_path(os.fspath(source))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return [Candidate("<bytes>", data=bytes(source))]
+    if isinstance(source, pydicom.Dataset):
+        return [Candidate(_dataset_name(source), data=_encode(source))]
+    if not isinstance(source, Iterable):
+        raise FileError(
+            f"cannot read a volume from {type(source).__name__}: give a folder, a file, a zip, a list of files, "
+            "bytes or pydicom data sets"
+        )
+    candidates: list[Candidate] = []
+    for number, item in enumerate(source):
+        found = expand(item)
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            found = [Candidate(f"<bytes {number}>", data=found[0].data)]
+        candidates += found
+    return candidates
+
+
+def _expand_path(path: str) -> list[Candidate]:
+    if "://" in path:
+        raise FileError(f"{path.split('://')[0]} addresses are not read directly: fetch the series to a folder first")
+    if os.path.isdir(path):
+        return list(_walk(path))
+    if not os.path.exists(path):
+        raise FileError(f"{path} does not exist")
+    if not path.lower().endswith(".dcm") and _is_zip(path):
+        return _unzip(path)
+    return [Candidate(path, path)]
+
+
+def _walk(folder: str) -> Iterable[Candidate]:
+    with os.scandir(folder) as entries:
+        children = sorted(entries, key=lambda entry: entry.name)
+    for entry in children:
+        if entry.name.startswith(".") or entry.name.upper() == "DICOMDIR":
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
+        elif entry.is_file():
+            yield Candidate(entry.path, entry.path)
+
+
+def _is_zip(path: str) -> bool:
+    with open(path, "rb") as handle:
+        return handle.read(4) == _ZIP_MAGIC
+
+
+def _unzip(path: str) -> list[Candidate]:
+    candidates = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in sorted(archive.infolist(), key=lambda item: item.filename):
+                name = info.filename.rsplit("/", 1)[-1]
+                # macOS puts resource forks into archives, under names that look like the files they belong to
+                if info.is_dir() or name.startswith(".") or name.upper() == "DICOMDIR" or "__MACOSX/" in info.filename:
+                    continue
+                candidates.append(Candidate(f"{path}:{info.filename}", data=archive.read(info)))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError) as error:
+        raise FileError(f"{path} cannot be unpacked: {error}") from error
+    return candidates
+
+
+def _dataset_name(dataset: pydicom.Dataset) -> str:
+    return str(getattr(dataset, "filename", None) or "<data set>")
+
+
+def _encode(dataset: pydicom.Dataset) -> bytes:
+    """Bytes of a data set in memory, so that every later step has one kind of input."""
+    buffer = io.BytesIO()
+    try:
+        pydicom.dcmwrite(buffer, dataset, enforce_file_format="TransferSyntaxUID" in getattr(dataset, "file_meta", {}))
+    except Exception as error:
+        raise FileError(f"{_dataset_name(dataset)} cannot be encoded: {error}") from error
+    return buffer.getvalue()

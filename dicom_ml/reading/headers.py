@@ -1,0 +1,351 @@
+"""One record a file: what has to be known of it before its pixels are read."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID
+
+from dicom_ml.encoding.codecs.base import FrameInfo
+from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, items_of
+from dicom_ml.errors import FileError
+from dicom_ml.reading.files import Candidate
+
+__all__ = ["Header", "NotDicom", "parse_items", "read_header", "sop_class_name"]
+
+_EXPLICIT_LE = "1.2.840.10008.1.2.1"
+_PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
+
+#: What to do with objects that hold pixels or refer to images, but are no images of a volume.
+_ADVICE = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "read it with dicom_ml.read_segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "read it with dicom_ml.read_segmentation",
+    "1.2.840.10008.5.1.4.1.1.30": "a parametric map is no source image",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a dose grid is no source image",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "a slide is no volume",
+}
+
+
+class NotDicom(Exception):
+    """The file is not DICOM at all."""
+
+
+@dataclass(slots=True)
+class Header:
+    """A file's image attributes. ``None`` and empty values stand for absent ones."""
+
+    candidate: Candidate
+    view: FileView
+    transfer_syntax: str
+    #: Whether pixel data lies in the file at ``pixels``; else pydicom has to fetch it.
+    in_place: bool
+    #: VR, offset and length of the pixel data element's value.
+    pixels: tuple[str, int, int] | None
+    pixel_keyword: str
+    sop_class: str
+    sop_instance: str
+    study: str
+    series: str
+    frame_of_reference: str
+    modality: str
+    image_type: tuple[str, ...]
+    frames: int
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+
+    @property
+    def name(self) -> str:
+        """How messages call the file."""
+        return self.candidate.name
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether Image Type says that this is a scout image."""
+        return any("LOCALIZER" in part for part in self.image_type)
+
+    def refusal(self) -> str | None:
+        """Why this file cannot be part of a volume; None when it can."""
+        advice = _ADVICE.get(self.sop_class)
+        if advice is not None:
+            return f"is a {sop_class_name(self.sop_class)} ({advice})"
+        if self.pixels is None or not self.pixel_keyword:
+            kind = sop_class_name(self.sop_class) or self.modality
+            return "holds no pixel data" + (f" ({kind})" if kind else "")
+        if self.pixel_keyword != "PixelData":
+            return "holds floating-point pixel data, which no image of CT, MR or PET has"
+        if self.samples != 1:
+            return f"is in colour ({self.photometric}, {self.samples} samples a pixel); a volume has one value a voxel"
+        return None
+
+    def numbers(self, tag: int, count: int | None = None) -> tuple[float, ...] | None:
+        """Decimal values of a top-level element; None where absent or empty.
+
+        Raises
+        ------
+        FileError
+            If it holds no finite numbers, or not ``count`` of them.
+        """
+        text = self.view.text(tag)
+        if not text:
+            return None
+        return decimals(text, tag, self.name, count)
+
+    def number(self, tag: int) -> float | None:
+        """First decimal value of a top-level element."""
+        values = self.numbers(tag)
+        return values[0] if values else None
+
+    def attribute(self, tag: int) -> str | float | tuple[float, ...]:
+        """Value of an element that may tell phases apart: a number, several, or a text; empty where absent."""
+        place = self.view.places.get(tag)
+        if place is None:
+            return ""
+        vr = place[0].decode("latin-1") if place[0] else pydicom.datadict.dictionary_VR(tag)
+        return comparable(self.view.raw(tag), vr)
+
+    def frame_info(self) -> FrameInfo:
+        """Image Pixel attributes of one frame."""
+        view = self.view
+        allocated = view.integer(0x00280100)
+        if allocated is None:
+            raise FileError(f"{self.name}: Bits Allocated is missing, so its pixels cannot be read")
+        assert self.pixels is not None
+        try:
+            return _frame_info(
+                self.rows,
+                self.columns,
+                self.samples,
+                allocated,
+                view.integer(0x00280101, allocated) or allocated,
+                -1 if view.integer(0x00280102) is None else int(view.integer(0x00280102) or 0),
+                view.integer(0x00280103, 0) or 0,
+                self.photometric or "MONOCHROME2",
+                view.integer(0x00280006, 0) or 0,
+                self.transfer_syntax,
+                self.pixels[0],
+            )
+        except FileError as error:
+            raise FileError(f"{self.name}: {error}") from error
+
+    def items(self, tag: int) -> list[pydicom.Dataset]:
+        """Items of a top-level sequence; empty where absent."""
+        place = self.view.places.get(tag)
+        if place is None or place[2] <= 0:
+            return []
+        return parse_items(self.view.data, place[1], place[2], self.view.implicit, self.name)
+
+    def dataset(self, keywords: tuple[str, ...]) -> pydicom.Dataset:
+        """Some top-level elements, parsed by pydicom."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tags: list[Any] = list(keywords)
+            return pydicom.dcmread(
+                io.BytesIO(bytes(self.view.data)), stop_before_pixels=True, force=True, specific_tags=tags
+            )
+
+
+@lru_cache(maxsize=256)
+def _frame_info(*values: Any) -> FrameInfo:
+    rows, columns, samples, allocated, stored, high, signed, photometric, planar, syntax, vr = values
+    return FrameInfo(
+        rows=rows,
+        columns=columns,
+        samples_per_pixel=samples,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=high,
+        pixel_representation=signed,
+        photometric_interpretation=photometric,
+        planar_configuration=planar,
+        transfer_syntax_uid=syntax,
+        pixel_vr=vr,
+    )
+
+
+def sop_class_name(uid: str) -> str:
+    """Name of a SOP class, without the word Storage; the UID itself where unknown."""
+    return UID(uid).name.removesuffix(" Storage") if uid else ""
+
+
+def decimals(text: str, tag: int, name: str, count: int | None = None) -> tuple[float, ...]:
+    """Numbers of a decimal string; FileError where there are none, or not ``count``."""
+    try:
+        values = tuple(float(part) for part in text.split("\\"))
+        good = all(map(math.isfinite, values))
+    except ValueError:
+        values, good = (), False
+    if not good or (count is not None and len(values) != count):
+        keyword = pydicom.datadict.keyword_for_tag(tag)
+        expected = f"{count} decimal numbers" if count else "decimal numbers"
+        raise FileError(f"{name}: {keyword} holds {text[:80]!r}; expected {expected}")
+    return values
+
+
+_FLOATS = {"FD": "d", "FL": "f", "US": "H", "UL": "I", "SS": "h", "SL": "i"}
+
+
+def comparable(raw: bytes | None, vr: str) -> str | float | tuple[float, ...]:
+    """A raw value as something that can be compared, sorted and shown."""
+    if not raw:
+        return ""
+    kind = _FLOATS.get(vr)
+    if kind is not None:
+        size = struct.calcsize(kind)
+        values = struct.unpack(f"<{len(raw) // size}{kind}", raw[: len(raw) // size * size])
+        return values[0] if len(values) == 1 else tuple(float(v) for v in values)
+    text = raw.decode("latin-1").strip("\0 ")
+    if vr in ("DS", "IS"):
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def parse_items(data: Any, offset: int, length: int, implicit: bool, name: str) -> list[pydicom.Dataset]:
+    """Items of a sequence value, parsed by pydicom."""
+    try:
+        found = []
+        for start, end in items_of(data, offset, length, implicit):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found.append(read_dataset(io.BytesIO(bytes(data[start:end])), implicit, True))
+        return found
+    except (NotLean, struct.error, ValueError, EOFError) as error:
+        raise FileError(f"{name}: a sequence of its header cannot be read: {error}") from error
+
+
+def read_header(candidate: Candidate) -> Header:
+    """Read the header of a file: by the lean scanner from its first bytes, by pydicom where that cannot.
+
+    Raises
+    ------
+    NotDicom
+        If the file is not DICOM.
+    FileError
+        If it is, but its header cannot be read.
+    """
+    data, size = candidate.head()
+    while True:
+        try:
+            view = FileView(data, size)
+            break
+        except NeedMore as more:
+            if len(data) >= size:
+                raise FileError(f"{candidate.name} is truncated: its header goes on past its end") from None
+            data, size = candidate.head(max(more.size, 4 * len(data)))
+        except NotLean:
+            if bytes(data[128:132]) != b"DICM" and not _looks_like_dicom(data):
+                raise NotDicom(candidate.name) from None
+            return _by_pydicom(candidate)
+    pixels, keyword = None, ""
+    if view.pixels is not None:
+        tag, (vr, offset, length) = view.pixels
+        pixels, keyword = ((vr or b"OW").decode("latin-1"), offset, length), _PIXEL_KEYWORDS[tag]
+    return _header(candidate, view, view.transfer_syntax, True, pixels, keyword)
+
+
+def _by_pydicom(candidate: Candidate) -> Header:
+    """Let pydicom parse what the scanner will not, and scan the header as pydicom writes it again."""
+    content = candidate.read()
+    dataset = parse_file(candidate.name, content)
+    syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", "") or "")
+    if not syntax:
+        implicit, little = dataset.original_encoding
+        syntax = "1.2.840.10008.1.2" if implicit else _EXPLICIT_LE if little else "1.2.840.10008.1.2.2"
+    pixels, keyword = None, ""
+    for tag, name in _PIXEL_KEYWORDS.items():
+        if tag in dataset:
+            element = dataset[tag]
+            pixels, keyword = (str(element.VR), 0, len(element.value or b"")), name
+            del dataset[tag]
+    for tag in filter(lambda tag: tag.group > 0x7FE0 or tag.group < 8, list(dataset.keys())):
+        del dataset[tag]
+    buffer = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            meta = pydicom.dataset.FileMetaDataset()
+            meta.TransferSyntaxUID = UID(_EXPLICIT_LE)
+            dataset.file_meta = meta
+            pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=False)
+        header = b"\0" * 128 + b"DICM" if buffer.getvalue()[128:132] != b"DICM" else b""
+        view = FileView(header + buffer.getvalue())
+    except Exception as error:
+        raise FileError(f"{candidate.name}: its header cannot be read ({type(error).__name__}: {error})") from error
+    return _header(candidate, view, syntax, False, pixels, keyword)
+
+
+def parse_file(name: str, content: bytes) -> pydicom.Dataset:
+    """Parse a whole file with pydicom; NotDicom where it is none, FileError where it is broken."""
+    if content[128:132] != b"DICM" and not _looks_like_dicom(content):
+        raise NotDicom(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+            known = any(tag in dataset for tag in (0x00080016, 0x00080018, 0x00080060, 0x00280010, 0x00041220))
+    except InvalidDicomError as error:
+        raise NotDicom(name) from error
+    except Exception as error:
+        raise FileError(f"{name} is DICOM but cannot be parsed ({type(error).__name__}: {error})") from error
+    if not known:
+        if content[128:132] != b"DICM":
+            raise NotDicom(name)
+        raise FileError(f"{name} is DICOM but describes neither an image nor any other instance")
+    return dataset
+
+
+def _looks_like_dicom(content: bytes) -> bool:
+    """Whether a file without preamble begins as a data set does: group 2 or 8, in either byte order."""
+    if len(content) < 8:
+        return False
+    group, element = struct.unpack_from("<HH", content)
+    return (group in (2, 8) and element < 0x2200) or (content[0] == 0 and content[1] in (2, 8) and content[2] < 0x22)
+
+
+def _header(
+    candidate: Candidate,
+    view: FileView,
+    syntax: str,
+    in_place: bool,
+    pixels: tuple[str, int, int] | None,
+    keyword: str,
+) -> Header:
+    text, integer = view.text, view.integer
+    frames = text(0x00280008)
+    try:
+        count = int(float(frames)) if frames else 1
+    except ValueError as error:
+        raise FileError(f"{candidate.name}: NumberOfFrames is {frames!r}; expected a whole number") from error
+    return Header(
+        candidate=candidate,
+        view=view,
+        transfer_syntax=syntax,
+        in_place=in_place,
+        pixels=pixels,
+        pixel_keyword=keyword,
+        sop_class=text(0x00080016),
+        sop_instance=text(0x00080018),
+        study=text(0x0020000D),
+        series=text(0x0020000E),
+        frame_of_reference=text(0x00200052),
+        modality=text(0x00080060),
+        image_type=tuple(view.texts(0x00080008)),
+        frames=count,
+        rows=integer(0x00280010, 0) or 0,
+        columns=integer(0x00280011, 0) or 0,
+        samples=integer(0x00280002, 1) or 1,
+        photometric=text(0x00280004),
+    )

@@ -1,0 +1,229 @@
+"""Pixels of many planes into one preallocated buffer, decoded and scaled on several threads."""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_ml.encoding.codecs import FrameInfo, is_encapsulated
+from dicom_ml.encoding.codecs.samples import fit_native
+from dicom_ml.encoding.frames import FrameIndex
+from dicom_ml.encoding.thread_pool import parallel_for
+from dicom_ml.errors import CodecError, FileError
+from dicom_ml.reading.headers import Header, parse_file
+from dicom_ml.reading.planes import Plane
+from dicom_ml.reading.values import ValueMap
+
+__all__ = ["PlaneJob", "check_pixels", "read_planes", "same_pixels", "stored_dtype"]
+
+_DIRECT = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+
+
+@dataclass(slots=True)
+class PlaneJob:
+    """A plane, what its values mean, and where in the buffer it goes."""
+
+    plane: Plane
+    values: ValueMap
+    slot: int
+
+
+def stored_dtype(planes: Sequence[Plane]) -> np.dtype[Any]:
+    """The smallest integer type that holds the stored values of all planes."""
+    kinds = {plane.header.frame_info().dtype for plane in planes}
+    found = np.result_type(*kinds)
+    return found if found.kind in "iu" else np.dtype(np.int64)
+
+
+def check_pixels(header: Header) -> FrameInfo:
+    """Frame description of a file, after proof that its native pixel data is all there.
+
+    Raises
+    ------
+    FileError
+        If the file is truncated or its header contradicts its pixel data.
+    """
+    info = header.frame_info()
+    if info.bits_allocated == 1:
+        raise FileError(f"{header.name} holds pixels of one bit (a mask), which is no image of CT, MR or PET")
+    assert header.pixels is not None
+    _, offset, length = header.pixels
+    if not is_encapsulated(info.transfer_syntax_uid) and length != 0xFFFFFFFF:
+        needed = info.frame_bytes * header.frames
+        there = min(length, header.view.size - offset) if header.in_place else length
+        if there < needed:
+            cause = "the file is truncated" if there < length else "its header is wrong"
+            raise FileError(
+                f"{header.name}: {header.frames} frame(s) of {info.rows} x {info.columns} with {info.bits_allocated} "
+                f"bits need {needed} bytes of pixel data, {there} are there: {cause}"
+            )
+    return info
+
+
+class _Reader:
+    """Reads planes into slots of ``out``; one instance serves all threads."""
+
+    def __init__(self, out: npt.NDArray[Any]) -> None:
+        self.out = out
+        self.local = threading.local()
+        self.lock = threading.Lock()
+        self.indices: dict[int, FrameIndex] = {}
+        self.maps: list[mmap.mmap] = []
+
+    def __call__(self, job: PlaneJob) -> None:
+        plane, header = job.plane, job.plane.header
+        info = header.frame_info()
+        target = self.out[job.slot]
+        try:
+            if header.in_place and info.transfer_syntax_uid in _DIRECT and info.bits_allocated in (8, 16, 32):
+                cells = self._native(plane, info)
+            else:
+                index = self._index(header, info)
+                cells = index.decode(plane.frame)
+                if header.frames == 1:
+                    self.indices.pop(id(header), None)
+                job.values.apply(cells, target)
+                return
+        except (CodecError, FileError) as error:
+            if header.name in str(error):
+                raise
+            raise type(error)(f"{plane.name}: {error}") from error
+        padding = _padding_outside_bits(header, info)
+        odd = None if padding is None else cells == padding
+        # the scratch buffer is ours: bits are dropped and signs extended in place
+        job.values.apply(fit_native(cells, info, cells), target)
+        if odd is not None and odd.any():
+            target[odd] = job.values.at(float(padding))  # type: ignore[arg-type]
+
+    def _native(self, plane: Plane, info: FrameInfo) -> npt.NDArray[Any]:
+        """Cells of an uncompressed plane, straight from the file into this thread's scratch buffer."""
+        size = info.frame_bytes
+        scratch: bytearray | None = getattr(self.local, "scratch", None)
+        if scratch is None or len(scratch) < size:
+            scratch = self.local.scratch = bytearray(size)
+        assert plane.header.pixels is not None
+        view = memoryview(scratch)[:size]
+        offset = plane.header.pixels[1] + plane.frame * size
+        if plane.header.candidate.read_into(offset, view) < size:
+            raise FileError(f"{plane.name}: the file is truncated in its pixel data")
+        cells = np.frombuffer(view, dtype=info.dtype.newbyteorder("<"))
+        return cells.reshape(info.rows, info.columns)
+
+    def _index(self, header: Header, info: FrameInfo) -> FrameIndex:
+        key = id(header)
+        with self.lock:
+            found = self.indices.get(key)
+            if found is not None:
+                return found
+            if header.frames > 1:
+                # made under the lock, so that threads that want other frames of the file wait for it
+                found = self.indices[key] = self._make_index(header, info)
+                return found
+        return self._make_index(header, info)
+
+    def _make_index(self, header: Header, info: FrameInfo) -> FrameIndex:
+        assert header.pixels is not None
+        _, offset, length = header.pixels
+        if not header.in_place:
+            dataset = parse_file(header.name, header.candidate.read())
+            value = dataset[header.pixel_keyword].value or b""
+            return FrameIndex.from_buffer(
+                value, 0, None if is_encapsulated(info.transfer_syntax_uid) else len(value), info, header.frames
+            )
+        buffer: bytes | bytearray | mmap.mmap
+        if header.candidate.data is not None:
+            buffer = header.candidate.data
+        elif header.frames > 1:
+            assert header.candidate.path is not None
+            with open(header.candidate.path, "rb") as handle:
+                buffer = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+            self.maps.append(buffer)
+        else:
+            buffer = bytearray(header.view.size - offset)
+            if header.candidate.read_into(offset, memoryview(buffer)) < len(buffer):
+                raise FileError(f"{header.name} became shorter while it was read")
+            offset = 0
+        view = header.view
+        return FrameIndex.from_buffer(
+            buffer,
+            offset,
+            None if is_encapsulated(info.transfer_syntax_uid) else length,
+            info,
+            header.frames,
+            extended_offsets=view.raw(0x7FE00001),
+            extended_lengths=view.raw(0x7FE00002),
+        )
+
+    def close(self) -> None:
+        self.indices.clear()
+        for one in self.maps:
+            try:
+                one.close()
+            except BufferError:
+                pass  # a traceback still holds a view; the map goes with it
+        self.maps.clear()
+
+
+def _padding_outside_bits(header: Header, info: FrameInfo) -> int | None:
+    """Pixel Padding Value that does not fit into the stored bits, as the cell holds it.
+
+    Such files (12 bits stored, padded with -2000) mark padding in bits that are no part of the value; dropping
+    those bits would turn padding into tissue.
+    """
+    if info.bits_stored == info.bits_allocated:
+        return None
+    padding = header.view.integer(0x00280120)
+    if padding is None:
+        return None
+    bits = info.bits_allocated
+    value = padding & ((1 << bits) - 1)
+    signed = value - (1 << bits) if value >> (bits - 1) else value
+    if info.signed:
+        return signed if not -(1 << info.bits_stored - 1) <= signed < 1 << info.bits_stored - 1 else None
+    return value if value >> info.bits_stored else None
+
+
+def same_pixels(first: Header, second: Header) -> bool:
+    """Whether two files hold the same encoded pixel data."""
+    if first.pixels is None or second.pixels is None or first.transfer_syntax != second.transfer_syntax:
+        return False
+    return _pixel_bytes(first) == _pixel_bytes(second)
+
+
+def _pixel_bytes(header: Header) -> bytes:
+    assert header.pixels is not None
+    if not header.in_place:
+        return bytes(parse_file(header.name, header.candidate.read())[header.pixel_keyword].value or b"")
+    _, offset, length = header.pixels
+    content = header.candidate.read()
+    return content[offset:] if length == 0xFFFFFFFF else content[offset : offset + length]
+
+
+def read_planes(jobs: Sequence[PlaneJob], out: npt.NDArray[Any], threads: int | None) -> None:
+    """Read, decode and scale every plane into its slot of ``out``.
+
+    Parameters
+    ----------
+    jobs : sequence of PlaneJob
+    out : ndarray of shape (slots, rows, columns)
+    threads : int or None
+        Most threads to use; None takes one a core, 8 at most.
+
+    Raises
+    ------
+    FileError
+        If a file's pixel data is truncated.
+    CodecError
+        If a frame cannot be decoded.
+    """
+    reader = _Reader(out)
+    try:
+        parallel_for(reader, jobs, threads if out.size > 1 << 18 else 1)
+    finally:
+        reader.close()
