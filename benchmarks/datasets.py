@@ -1,0 +1,162 @@
+"""The data sets of the rows. Imported by the harness only; workers see finished folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from benchmarks import dicom_files, phantom, rle
+from benchmarks.cache import Cache, dataset
+from benchmarks.registry import Size
+
+
+@dataset("ct-volume")
+def ct_volume(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """The stored values of the CT: the truth of the CT rows."""
+    stored = np.lib.format.open_memmap(folder / "stored.npy", mode="w+", dtype=np.int16, shape=size.shape)
+    for d, plane in enumerate(phantom.ct_slices(size)):
+        stored[d] = plane
+    stored.flush()
+    return {"slope": phantom.SLOPE, "intercept": phantom.INTERCEPT}
+
+
+def _ct_series(transfer_syntax: str, encode: Callable[[np.ndarray], bytes]) -> Callable[..., dict[str, Any]]:
+    def build(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+        stored = np.load(cache.get("ct-volume", size) / "stored.npy", mmap_mode="r")
+        series = dicom_files.uid("series", transfer_syntax, size)
+        (folder / "series").mkdir()
+        # File names do not follow the position, so that every reader has to sort.
+        names = np.random.default_rng(1).permutation(size.slices)
+        files = []
+        for d in range(size.slices):
+            name = f"IM{names[d]:05d}.dcm"
+            frame = encode(np.ascontiguousarray(stored[d]))
+            path = folder / "series" / name
+            offset, length = dicom_files.write_ct_slice(path, d, size, series, transfer_syntax, frame)
+            files.append({"name": name, "offset": offset, "length": length})
+        return {"series": series, "files": files, "slope": phantom.SLOPE, "intercept": phantom.INTERCEPT}
+
+    return build
+
+
+def _rle(frame: np.ndarray) -> bytes:
+    return rle.encode_frame(frame)
+
+
+def _jpeg_ls(frame: np.ndarray) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.jpegls_encode(frame.view(np.uint16)))
+
+
+def _jpeg_2000(frame: np.ndarray) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.jpeg2k_encode(frame, codecformat="j2k", reversible=True, level=0))
+
+
+dataset("ct-raw")(_ct_series(ExplicitVRLittleEndian, lambda frame: frame.tobytes()))
+dataset("ct-rle")(_ct_series(RLELossless, _rle))
+dataset("ct-jpegls")(_ct_series(JPEGLSLossless, _jpeg_ls))
+dataset("ct-jpeg2000")(_ct_series(JPEG2000Lossless, _jpeg_2000))
+
+
+@dataset("ct-enhanced")
+def ct_enhanced(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """The same CT as one multi-frame file."""
+    stored = np.load(cache.get("ct-volume", size) / "stored.npy", mmap_mode="r")
+    offset = dicom_files.write_enhanced_ct(folder / "enhanced.dcm", size, stored)
+    return {"offset": offset, "slope": phantom.SLOPE, "intercept": phantom.INTERCEPT}
+
+
+def _labels(count: int) -> Callable[..., dict[str, Any]]:
+    def build(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+        labels = phantom.label_map(phantom.organs(count), size)
+        np.save(folder / "labels.npy", labels)
+        _write_nrrd(folder / "labels.nrrd", labels)
+        names = phantom.segment_names(count)
+        (folder / "dcmqi.json").write_text(json.dumps(_dcmqi_description(names)))
+        return {
+            "segments": names,
+            "filled": float(np.count_nonzero(labels) / labels.size),
+            "origin": phantom.ORIGIN,
+            "spacing": phantom.SPACING,
+        }
+
+    return build
+
+
+def _write_nrrd(path: Path, labels: np.ndarray) -> None:
+    """An uncompressed NRRD on the CT's grid, the input that dcmqi reads fastest."""
+    depth, rows, columns = labels.shape
+    dz, dy, dx = phantom.SPACING
+    x, y, z = phantom.ORIGIN
+    header = (
+        "NRRD0004\ntype: unsigned char\ndimension: 3\nspace: left-posterior-superior\n"
+        f"sizes: {columns} {rows} {depth}\nspace directions: ({dx},0,0) (0,{dy},0) (0,0,{dz})\n"
+        f"kinds: domain domain domain\nencoding: raw\nspace origin: ({x},{y},{z})\n\n"
+    )
+    with path.open("wb") as file:
+        file.write(header.encode("ascii"))
+        file.write(labels.tobytes())
+
+
+def _dcmqi_description(names: list[dict[str, str]]) -> dict[str, Any]:
+    def described(value: str, meaning: str) -> dict[str, str]:
+        return {"CodeValue": value, "CodingSchemeDesignator": "SCT", "CodeMeaning": meaning}
+
+    segments = [
+        {
+            "labelID": number,
+            "SegmentLabel": name["label"],
+            "SegmentDescription": name["label"],
+            "SegmentAlgorithmType": "AUTOMATIC",
+            "SegmentAlgorithmName": "Benchmark",
+            "SegmentedPropertyCategoryCodeSequence": described(*phantom.ANATOMICAL_STRUCTURE),
+            "SegmentedPropertyTypeCodeSequence": described(name["value"], name["meaning"]),
+            "recommendedDisplayRGBValue": [number % 256, 255 - number % 256, 90],
+        }
+        for number, name in enumerate(names, start=1)
+    ]
+    return {
+        "@schema": "https://raw.githubusercontent.com/qiicr/dcmqi/master/doc/schemas/seg-schema.json#",
+        "ContentCreatorName": "Benchmark",
+        "ClinicalTrialSeriesID": "1",
+        "ClinicalTrialTimePointID": "1",
+        "SeriesDescription": "Organs",
+        "SeriesNumber": "100",
+        "InstanceNumber": "1",
+        "BodyPartExamined": "CHEST",
+        "ContentLabel": "ORGANS",
+        "ContentDescription": "Organs",
+        "segmentAttributes": [segments],
+    }
+
+
+def _binary_seg(count: int) -> Callable[..., dict[str, Any]]:
+    def build(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+        labels = np.load(cache.get(f"labels-{count}", size) / "labels.npy")
+        series = json.loads((cache.get("ct-raw", size) / "info.json").read_text())["series"]
+        return dicom_files.write_binary_seg(folder / "binary.seg.dcm", labels, count, size, series)
+
+    return build
+
+
+for _count in (20, 104):
+    dataset(f"labels-{_count}")(_labels(_count))
+    dataset(f"seg-binary-{_count}")(_binary_seg(_count))
+
+
+@dataset("probability-20")
+def probability(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """Soft organs, each as its box: whole, 20 of them would take 6 GB on disk at full size."""
+    boxes = []
+    for number, (box, values) in enumerate(phantom.probability_boxes(phantom.organs(20), size), start=1):
+        np.save(folder / f"organ-{number}.npy", values)
+        boxes.append([[side.start, side.stop] for side in box])
+    return {"segments": phantom.segment_names(20), "boxes": boxes}
