@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import struct
 import warnings
 from collections.abc import Sequence
@@ -23,7 +24,15 @@ from dicom_ml.source import SourceSeries
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["BINARY_STORAGE", "LABELMAP_STORAGE", "Settings", "frame_groups", "header_dataset", "number_string"]
+__all__ = [
+    "BINARY_STORAGE",
+    "LABELMAP_STORAGE",
+    "Settings",
+    "frame_groups",
+    "header_bytes",
+    "header_dataset",
+    "number_string",
+]
 
 BINARY_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABELMAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -94,7 +103,7 @@ def header_dataset(
     frame_count: int,
     overlap: bool | None,
 ) -> Dataset:
-    """The data set up to and without Per-Frame Functional Groups and pixel data.
+    """The data set up to Per-Frame Functional Groups, but for the references that :func:`header_bytes` adds.
 
     Parameters
     ----------
@@ -125,7 +134,6 @@ def header_dataset(
     if settings.kind == "labelmap":
         ds.SegmentSequence = [_background(segments[0].algorithm), *ds.SegmentSequence]
     ds.SharedFunctionalGroupsSequence = [_shared_groups(source, grid, on_source)]
-    ds.ReferencedSeriesSequence = [_referenced_series(source)]
     _declare_characters(ds)
     return ds
 
@@ -217,50 +225,67 @@ def _shared_groups(source: SourceSeries, grid: Grid, on_source: bool) -> Dataset
 
     groups, measures, orientation = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = [number_string(grid.spacing[1]), number_string(grid.spacing[2])]
-    measures.SliceThickness = measures.SpacingBetweenSlices = number_string(grid.spacing[0])
+    # of a sheared stack (gantry tilt) the planes are closer than neighbouring voxels
+    between = abs(float(grid.affine[:3, 0] @ grid.normal))
+    measures.SliceThickness = measures.SpacingBetweenSlices = number_string(between)
     orientation.ImageOrientationPatient = [number_string(v) for v in grid.orientation]
     groups.PixelMeasuresSequence = [measures]
     groups.PlaneOrientationSequence = [orientation]
     if not on_source:
-        groups.DerivationImageSequence = [_derivation([(u, c, None) for u, c in source.instances.items()], "NO")]
+        groups.DerivationImageSequence = [_derivation(source)]
     return groups
 
 
-def _derivation(images: Sequence[tuple[str, str, int | None]], preserved: str) -> Dataset:
-    """An item of Derivation Image (PS3.3 C.7.6.16.2.6) of ``(instance, class, frame)`` images."""
+def _derivation(source: SourceSeries) -> Dataset:
+    """Derivation Image of a mask on a grid of its own: from all images together (PS3.3 C.7.6.16.2.6)."""
     from pydicom import Dataset
 
     item = Dataset()
     item.DerivationCodeSequence = [code_to_dataset(_SEGMENTATION)]
     item.SourceImageSequence = []
-    for instance, sop_class, frame in images:
+    for instance, sop_class in source.instances.items():
         image = Dataset()
         image.ReferencedSOPClassUID = sop_class
         image.ReferencedSOPInstanceUID = instance
-        if frame is not None:
-            image.ReferencedFrameNumber = frame
         image.PurposeOfReferenceCodeSequence = [code_to_dataset(_SOURCE_IMAGE)]
-        image.SpatialLocationsPreserved = preserved
+        image.SpatialLocationsPreserved = "NO"
         item.SourceImageSequence.append(image)
     return item
 
 
-def _referenced_series(source: SourceSeries) -> Dataset:
-    """Common Instance Reference (PS3.3 C.12.2): every instance of the source."""
-    from pydicom import Dataset
-
-    series = Dataset()
-    series.SeriesInstanceUID = source.series_instance_uid
-    series.ReferencedInstanceSequence = []
-    for instance, sop_class in source.instances.items():
-        item = Dataset()
-        item.ReferencedSOPClassUID = sop_class
-        item.ReferencedSOPInstanceUID = instance
-        series.ReferencedInstanceSequence.append(item)
-    return series
+# ---------------------------------------------------------------------- what is repeated often, as bytes
+def header_bytes(dataset: Dataset, source: SourceSeries) -> bytes:
+    """The data set in explicit VR little endian, with the references to the source's series put in their place."""
+    references = sequence_bytes(
+        0x0008114A,
+        (_reference_bytes(instance, sop_class, None) for instance, sop_class in source.instances.items()),
+    )
+    series = references + element_bytes(0x0020000E, "UI", source.series_instance_uid.encode())
+    before, after = dataset[:0x00081115], dataset[0x00081115:]
+    return dataset_bytes(before) + sequence_bytes(0x00081115, [series]) + dataset_bytes(after)
 
 
-# ---------------------------------------------------------------------- per-frame groups, as bytes
+def _reference_bytes(instance: str, sop_class: str, frame: int | None) -> bytes:
+    """SOP Instance Reference, with a frame number where there is one (PS3.3 10.8, 10.3)."""
+    reference = element_bytes(0x00081150, "UI", sop_class.encode()) + element_bytes(0x00081155, "UI", instance.encode())
+    return reference + (element_bytes(0x00081160, "IS", str(frame).encode()) if frame is not None else b"")
+
+
+def _derivation_bytes(instance: str, sop_class: str, frame: int | None) -> bytes:
+    """Derivation Image of one source image whose pixels the frame shares (PS3.3 C.7.6.16.2.6)."""
+    image = (
+        _reference_bytes(instance, sop_class, frame)
+        + element_bytes(0x0028135A, "CS", b"YES")
+        + _code_bytes(0x0040A170, _SOURCE_IMAGE)
+    )
+    return sequence_bytes(0x00089124, [sequence_bytes(0x00082112, [image]) + _code_bytes(0x00089215, _SEGMENTATION)])
+
+
+@functools.cache
+def _code_bytes(tag: int, code: Code) -> bytes:
+    return sequence_bytes(tag, [dataset_bytes(code_to_dataset(code))])
+
+
 def frame_groups(
     source: SourceSeries,
     grid: Grid,
@@ -286,8 +311,7 @@ def frame_groups(
         derivation = b""
         if on_source and source.sop_instance_uids[d]:
             frame = source.frame_numbers[d] if source.frame_numbers is not None else None
-            image = (source.sop_instance_uids[d], source.sop_class_uids[d], frame)
-            derivation = sequence_bytes(0x00089124, [dataset_bytes(_derivation([image], "YES"))])
+            derivation = _derivation_bytes(source.sop_instance_uids[d], source.sop_class_uids[d], frame)
         text = "\\".join(number_string(v) for v in positions[d]).encode()
         tails[d] = derivation, sequence_bytes(0x00209113, [element_bytes(0x00200032, "DS", text)])
     identity = [

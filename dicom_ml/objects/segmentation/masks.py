@@ -15,7 +15,8 @@ from dicom_ml.errors import EncodingError
 __all__ = ["ChannelMask", "LabelMask", "Mask", "as_array", "as_mask"]
 
 Array = npt.NDArray[Any]
-#: First row, end row, first column, end column of what is not zero; columns are multiples of 8.
+#: First row, end row, first column, end column of what is not zero; columns are multiples of 64, where the plane
+#: is so wide, so that packed rows are whole 64-bit words.
 Box = tuple[int, int, int, int]
 
 
@@ -308,7 +309,7 @@ def _any(plane: Array) -> bool:
 
 
 def nonzero_box(plane: Array) -> Box:
-    """Rows and columns outside of which a plane is zero; columns are widened to multiples of 8."""
+    """Rows and columns outside of which a plane is zero; columns are widened, see :data:`Box`."""
     wide = _wide(plane)
     data = plane if wide is None else wide
     rows = np.flatnonzero(data.any(axis=1))
@@ -319,7 +320,8 @@ def nonzero_box(plane: Array) -> Box:
     columns = np.flatnonzero(inside.any(axis=0) if wide is None else np.bitwise_or.reduce(inside, axis=0))
     scale = plane.shape[1] / data.shape[1]
     left, right = int(columns[0] * scale), int(np.ceil((columns[-1] + 1) * scale))
-    return first, end, left // 8 * 8, min(plane.shape[1], -(-right // 8) * 8)
+    unit = 64 if plane.shape[1] % 64 == 0 else 8
+    return first, end, left // unit * unit, min(plane.shape[1], -(-right // unit) * unit)
 
 
 def _values(plane: Array) -> list[int]:

@@ -17,6 +17,7 @@ from dicom_ml.encoding.codecs import FrameInfo
 from dicom_ml.encoding.elements import Buffer, FileView, NotLean, decode_number_strings, items_of
 from dicom_ml.encoding.frames import FrameIndex
 from dicom_ml.encoding.functional_groups import GROUP_TAGS, read_frame_groups, read_item
+from dicom_ml.encoding.writer import dataset_bytes, file_head
 from dicom_ml.errors import DicomMLError, FileError, GeometryError
 from dicom_ml.geometry import Grid, affine_from_plane, stack_planes
 from dicom_ml.objects.segmentation.descriptions import Segment
@@ -375,6 +376,8 @@ def _open(origin: str | bytes, name: str) -> StoredSegmentation:
             raise FileError(f"{name}: cannot be opened: {error.strerror or error}") from error
     try:
         return StoredSegmentation(data, name, origin)
+    except FileError as error:
+        raise error if str(error).startswith(name) else FileError(f"{name}: {error}") from error
     except NotLean as error:
         raise FileError(f"{name}: its elements cannot be walked ({error}); the file is damaged") from error
 
@@ -389,7 +392,12 @@ def _view_of(data: Buffer) -> FileView:
 def _rewritten(data: Buffer) -> bytes:
     """The file in explicit VR little endian, where only pydicom can parse it."""
     from pydicom import dcmread
-    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
+    from pydicom.uid import (
+        DeflatedExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+    )
 
     try:
         with warnings.catch_warnings():
@@ -400,17 +408,17 @@ def _rewritten(data: Buffer) -> bytes:
             syntax = getattr(ds.file_meta, "TransferSyntaxUID", None)
             if syntax == ExplicitVRBigEndian and ds["PixelData"].VR == "OW":
                 ds.PixelData = np.frombuffer(ds.PixelData, ">u2").astype("<u2").tobytes()
-            if syntax in (None, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian):
-                ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            buffer = io.BytesIO()
-            ds.save_as(
-                buffer,
-                enforce_file_format=True,
-                implicit_vr=ds.file_meta.TransferSyntaxUID.is_implicit_VR,
-                little_endian=True,
-            )
+            if syntax is None or syntax in (
+                ImplicitVRLittleEndian,
+                DeflatedExplicitVRLittleEndian,
+                ExplicitVRBigEndian,
+            ):
+                syntax = ExplicitVRLittleEndian
+            for _ in ds.iterall():
+                pass  # decodes every value, so that none is written back in its old byte order
+            head = file_head(str(ds.SOPClassUID), str(ds.get("SOPInstanceUID", "")), str(syntax))
+            return head + dataset_bytes(ds)
     except DicomMLError:
         raise
     except Exception as error:
         raise FileError(f"cannot be parsed as DICOM: {type(error).__name__}: {error}") from error
-    return buffer.getvalue()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import transfer_syntax
 from dicom_ml.encoding.uids import derived_uid, new_uid
-from dicom_ml.encoding.writer import atomic_file, dataset_bytes, file_head
+from dicom_ml.encoding.writer import atomic_file, file_head
 from dicom_ml.errors import EncodingError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.segmentation.descriptions import Segment, number_segments
@@ -22,6 +22,7 @@ from dicom_ml.objects.segmentation.header import (
     LABELMAP_STORAGE,
     Settings,
     frame_groups,
+    header_bytes,
     header_dataset,
 )
 from dicom_ml.objects.segmentation.masks import Mask, as_mask
@@ -361,7 +362,9 @@ class _Made:
         numbers = None if self.kind == "labelmap" else [int(s.number or 0) for s in self.segments]
         groups = frame_groups(self.source, self.grid, self.on_source, numbers, self.plan.segment_of, self.plan.slice_of)
         sop_class = LABELMAP_STORAGE if self.kind == "labelmap" else BINARY_STORAGE
-        file.write(file_head(sop_class, self.settings.sop_instance_uid, syntax) + dataset_bytes(head) + groups)
+        file.write(
+            file_head(sop_class, self.settings.sop_instance_uid, syntax) + header_bytes(head, self.source) + groups
+        )
         write_frames(file, self.mask, self.plan, self.kind, self.bits, self.settings.maximum, syntax)
 
     def in_memory(self) -> bytes:

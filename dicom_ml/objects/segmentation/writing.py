@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated
+from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.encoding.writer import EncapsulatedFrames, NativeFrames
 from dicom_ml.objects.segmentation.masks import LabelMask, Mask
 
@@ -19,6 +20,8 @@ __all__ = ["FramePlan", "plan_frames", "write_frames"]
 
 #: Past this many bytes of frames before compression, an extended offset table is written.
 _EXTENDED_FROM = 0xE0000000
+#: Voxels, over all frames, from which several threads pay.
+_THREADED_FROM = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,18 @@ def _bits(mask: Mask, s: int, d: int) -> npt.NDArray[np.bool_]:
 # ---------------------------------------------------------------------- native, one bit a pixel
 def _pack_rows(sink: NativeFrames, mask: Mask, plan: FramePlan) -> None:
     """Pack frames whose rows are whole bytes: only the box in use is compared, packed and written."""
-    height, row_bytes = mask.shape[1], mask.shape[2] // 8
-    frame_bytes = height * row_bytes
     order = np.argsort(plan.slice_of, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(plan.slice_of[order])) + 1)
+    voxels = plan.count * mask.shape[1] * mask.shape[2]
+    parallel_for(lambda part: _pack_slice(sink, mask, plan, part), parts, None if voxels > _THREADED_FROM else 1)
+
+
+def _pack_slice(sink: NativeFrames, mask: Mask, plan: FramePlan, frames: npt.NDArray[np.intp]) -> None:
+    """Pack the frames of one slice."""
+    height, row_bytes = mask.shape[1], mask.shape[2] // 8
     labels = mask if isinstance(mask, LabelMask) else None
     band = np.zeros((height, row_bytes), dtype=np.uint8)
-    for frame in order.tolist():
+    for frame in frames.tolist():
         s, d = int(plan.segment_of[frame]), int(plan.slice_of[frame])
         top, bottom, left, right = mask.box(d, s)
         if top == bottom:
@@ -128,17 +137,19 @@ def _pack_rows(sink: NativeFrames, mask: Mask, plan: FramePlan) -> None:
         else:
             inside = np.asarray(mask.plane(s, d)[top:bottom, left:right], dtype=bool)
         packed = np.packbits(inside, axis=None, bitorder="little").reshape(bottom - top, -1)
-        rows = np.flatnonzero(packed.any(axis=1))
+        wide = packed.view(np.uint64) if packed.shape[1] % 8 == 0 else packed
+        rows = np.flatnonzero(wide.any(axis=1))
         if not len(rows):
             continue
         first, end = int(rows[0]), int(rows[-1]) + 1
         part = packed[first:end]
         if part.shape[1] != row_bytes:
             whole = band[: end - first]
-            whole[:] = 0
             whole[:, left // 8 : left // 8 + part.shape[1]] = part
+            whole[:, : left // 8] = 0
+            whole[:, left // 8 + part.shape[1] :] = 0
             part = whole
-        sink.write(frame * frame_bytes + (top + first) * row_bytes, part.data)
+        sink.write(frame * height * row_bytes + (top + first) * row_bytes, part.data)
 
 
 def _pack_stream(sink: NativeFrames, mask: Mask, plan: FramePlan) -> None:
