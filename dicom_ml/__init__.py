@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dicom_ml.errors import EncodingError as EncodingError
     from dicom_ml.errors import FileError as FileError
     from dicom_ml.errors import GeometryError as GeometryError
+    from dicom_ml.errors import MissingPackageError as MissingPackageError
     from dicom_ml.errors import SeriesError as SeriesError
     from dicom_ml.geometry import Grid as Grid
     from dicom_ml.objects.segmentation import Algorithm as Algorithm
@@ -50,6 +51,7 @@ _HOMES = {
     "FileError": "dicom_ml.errors",
     "GeometryError": "dicom_ml.errors",
     "Grid": "dicom_ml.geometry",
+    "MissingPackageError": "dicom_ml.errors",
     "Segment": "dicom_ml.objects.segmentation",
     "Segmentation": "dicom_ml.objects.segmentation",
     "SeriesError": "dicom_ml.errors",
