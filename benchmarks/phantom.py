@@ -160,15 +160,14 @@ def organs(count: int, seed: int = 7) -> list[Organ]:
 
 
 def label_map(scene: list[Organ], size: Size, *, every: bool = True) -> np.ndarray:
-    """Render organs as labels 1, 2, ...; where two meet, the first stays. ``every`` label is made to occur."""
+    """Render organs as labels 1, 2, ...; small ones lie over large ones. ``every`` label is made to occur."""
     labels = np.zeros(size.shape, np.uint8)
-    for number, organ in enumerate(scene, start=1):
-        rendered = organ.render(size)
+    for number in sorted(range(len(scene)), key=lambda index: -np.prod(scene[index].radii)):
+        rendered = scene[number].render(size)
         if rendered is None:
             continue
         box, field = rendered
-        view = labels[box]
-        view[(field < 1) & (view == 0)] = number
+        labels[box][field < 1] = number + 1
     if every:
         present = np.bincount(labels.ravel(), minlength=len(scene) + 1)
         for missing in np.flatnonzero(present[: len(scene) + 1] == 0).tolist():
