@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from dicom_ml.encoding.codecs.base import FrameInfo
 from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, items_of
 from dicom_ml.errors import FileError
-from dicom_ml.reading.files import Candidate
+from dicom_ml.reading.files import HEAD_BYTES, Candidate
 
 __all__ = ["Header", "NotDicom", "parse_items", "read_header", "sop_class_name"]
 
@@ -63,6 +63,7 @@ class Header:
     columns: int
     samples: int
     photometric: str
+    _info: FrameInfo | None = None
 
     @property
     def name(self) -> str:
@@ -116,6 +117,11 @@ class Header:
 
     def frame_info(self) -> FrameInfo:
         """Image Pixel attributes of one frame."""
+        if self._info is None:
+            self._info = self._read_frame_info()
+        return self._info
+
+    def _read_frame_info(self) -> FrameInfo:
         view = self.view
         allocated = view.integer(0x00280100)
         if allocated is None:
@@ -240,15 +246,18 @@ def read_header(candidate: Candidate) -> Header:
     while True:
         try:
             view = FileView(data, size)
-            break
+            if view.pixels is not None or len(data) >= size:
+                break
+            wanted = size  # the bytes at hand end between two elements
         except NeedMore as more:
             if len(data) >= size:
                 raise FileError(f"{candidate.name} is truncated: its header goes on past its end") from None
-            data, size = candidate.head(max(more.size, 4 * len(data)))
+            wanted = max(more.size + HEAD_BYTES, 4 * len(data))
         except NotLean:
             if bytes(data[128:132]) != b"DICM" and not _looks_like_dicom(data):
                 raise NotDicom(candidate.name) from None
             return _by_pydicom(candidate)
+        data, size = candidate.head(wanted)
     pixels, keyword = None, ""
     if view.pixels is not None:
         tag, (vr, offset, length) = view.pixels

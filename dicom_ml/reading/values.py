@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -173,12 +174,14 @@ def real_world_maps(items: list[Dataset]) -> list[tuple[str, Code | None, ValueM
     return found
 
 
+@lru_cache(maxsize=64)
 def pet_unit(units: str, suv_type: str = "") -> Code | None:
     """UCUM unit of a PET image's Units (0054,1001)."""
     text = _SUV_TYPES.get(suv_type or "BW", "") if units == "GML" and suv_type else _PET_UNITS.get(units, "")
     return _unit(text)
 
 
+@lru_cache(maxsize=64)
 def modality_unit(modality: str, rescale_type: str | None, localizer: bool) -> Code | None:
     """Unit of rescaled values (PS3.3 C.11.1.1.2): Hounsfield units, or None where the file does not say.
 
