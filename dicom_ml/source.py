@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -127,10 +128,11 @@ class SourceSeries:
             if tag is None:
                 continue
             value_key = next((k for k in ("Value", "InlineBinary", "BulkDataURI") if k in model), None)
-            element = DataElement.from_json(
-                Dataset, f"{tag:08X}", model["vr"], model.get(value_key, "") if value_key else "", value_key
-            )
-            dataset.add(element)
+            value = model.get(value_key, "") if value_key else ""
+            with warnings.catch_warnings():
+                # what is malformed is told, once, by whoever writes it
+                warnings.simplefilter("ignore")
+                dataset.add(DataElement.from_json(Dataset, f"{tag:08X}", model["vr"], value, value_key))
         return dataset
 
     def check(self) -> SourceSeries:

@@ -63,15 +63,23 @@ def sequence_bytes(tag: int, contents: Iterable[bytes]) -> bytes:
     return element_bytes(tag, "SQ", b"".join(map(item_bytes, contents)))
 
 
-def dataset_bytes(dataset: Dataset) -> bytes:
-    """A pydicom data set in explicit VR little endian, without preamble or file meta information."""
+def dataset_bytes(dataset: Dataset, character_set: str | None = None) -> bytes:
+    """A pydicom data set in explicit VR little endian, without preamble or file meta information.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    character_set : str, optional
+        Specific Character Set in force around a data set that does not state one itself.
+    """
+    from pydicom.charset import default_encoding
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
 
     buffer = DicomBytesIO()
     buffer.is_little_endian = True
     buffer.is_implicit_VR = False
-    write_dataset(buffer, dataset)
+    write_dataset(buffer, dataset, character_set or default_encoding)
     return buffer.getvalue()
 
 

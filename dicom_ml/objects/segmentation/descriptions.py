@@ -177,6 +177,21 @@ class Segment:
         if self.tracking_id is not None:
             _check_text("tracking identifier", self.tracking_id, 10240)
 
+    def check_algorithm(self) -> Algorithm:
+        """Who or what made the segment.
+
+        Raises
+        ------
+        EncodingError
+            If that is not known, which no segment can be written without.
+        """
+        if self.algorithm is None:
+            raise EncodingError(
+                f"segment {self.label!r} does not say how it was made; give it algorithm=Algorithm(name, version), "
+                "or algorithm='manual' where a person drew it"
+            )
+        return self.algorithm
+
     def to_dataset(self, number: int, tracking_seed: str) -> Dataset:
         """One item of a Segment Sequence.
 
@@ -189,21 +204,17 @@ class Segment:
         """
         from pydicom import Dataset, Sequence
 
-        if self.algorithm is None:
-            raise EncodingError(
-                f"segment {self.label!r} does not say how it was made; give it algorithm=Algorithm(name, version), "
-                "or algorithm='manual' where a person drew it"
-            )
+        algorithm = self.check_algorithm()
         item = Dataset()
         item.SegmentedPropertyCategoryCodeSequence = Sequence([code_to_dataset(self.category)])
         item.SegmentNumber = number
         item.SegmentLabel = self.label
         if self.description:
             item.SegmentDescription = self.description
-        item.SegmentAlgorithmType = self.algorithm.type
-        if not self.algorithm.is_manual:
-            item.SegmentAlgorithmName = self.algorithm.name
-            item.SegmentationAlgorithmIdentificationSequence = Sequence([self.algorithm.to_dataset()])
+        item.SegmentAlgorithmType = algorithm.type
+        if not algorithm.is_manual:
+            item.SegmentAlgorithmName = algorithm.name
+            item.SegmentationAlgorithmIdentificationSequence = Sequence([algorithm.to_dataset()])
         lab = self.cielab or (None if self.color is None else _rgb_to_cielab(self.color))
         if lab is not None:
             item.RecommendedDisplayCIELabValue = list(lab)

@@ -262,7 +262,8 @@ def header_bytes(dataset: Dataset, source: SourceSeries) -> bytes:
     )
     series = references + element_bytes(0x0020000E, "UI", source.series_instance_uid.encode())
     before, after = dataset[:0x00081115], dataset[0x00081115:]
-    return dataset_bytes(before) + sequence_bytes(0x00081115, [series]) + dataset_bytes(after)
+    characters = dataset.get("SpecificCharacterSet")
+    return dataset_bytes(before) + sequence_bytes(0x00081115, [series]) + dataset_bytes(after, characters)
 
 
 def _reference_bytes(instance: str, sop_class: str, frame: int | None) -> bytes:

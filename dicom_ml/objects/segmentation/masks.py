@@ -206,21 +206,10 @@ class ChannelMask(Mask):
         return plane if plane.dtype.kind == "f" else np.asarray(plane, dtype=bool)
 
     def labels(self, d: int, dtype: npt.DTypeLike) -> Array:
-        """Segment numbers of the slice.
-
-        Raises
-        ------
-        EncodingError
-            If channels overlap, which one label a voxel cannot say.
-        """
+        """Segment numbers of the slice; where channels overlap the last one counts."""
         out = np.zeros(self.shape[1:], dtype=dtype)
         for s in np.flatnonzero(self.presence[:, d]):
             inside = self.plane(int(s), d) > 0
-            if out[inside].any():
-                raise EncodingError(
-                    f"channels overlap on slice {d}, which a label map cannot say; "
-                    "pass kind='binary', which keeps overlapping segments, or decide each voxel first (argmax)"
-                )
             out[inside] = self.numbers[s]
         return out
 

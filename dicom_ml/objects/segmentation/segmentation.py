@@ -117,6 +117,8 @@ class Segmentation:
             raise EncodingError(f"kind is one of {', '.join(_KINDS)}, found {kind!r}")
         numbered = number_segments(list(segments))
         _check_numbers(numbered, kind)
+        for segment in numbered:
+            segment.check_algorithm()
         maximum = _check_fraction(max_fractional_value, fractional_type)
         unknown = set(settings) - _SETTING_NAMES
         if unknown:
@@ -336,10 +338,12 @@ class _Made:
         self.series_instance_uid = settings.series_instance_uid
         self.referenced_series = {source.series_instance_uid: list(source.instances)}
         self.bits = {"binary": 1, "fractional": 8}.get(self.kind) or (8 if int(segments[-1].number or 0) < 256 else 16)
-        if self.kind == "labelmap":
-            mask.labels(
-                int(self.plan.slice_of[0]), np.uint16
-            )  # refuses channels that overlap, before anything is written
+        self.overlap = None if self.kind == "fractional" else mask.overlap()
+        if self.kind == "labelmap" and self.overlap:
+            raise EncodingError(
+                "channels overlap, which one number a voxel cannot say; pass kind='binary', which keeps overlapping "
+                "segments, or decide each voxel first (argmax)"
+            )
 
     @property
     def frame_of_reference_uid(self) -> str:
@@ -348,7 +352,6 @@ class _Made:
 
     def write(self, file: BinaryIO, syntax: str) -> None:
         """Write the whole file."""
-        overlap = self.mask.overlap() if self.kind == "binary" else (None if self.kind == "fractional" else False)
         head = header_dataset(
             self.source,
             self.segments,
@@ -357,7 +360,7 @@ class _Made:
             self.on_source,
             self.bits,
             self.frame_count,
-            overlap,
+            self.overlap,
         )
         numbers = None if self.kind == "labelmap" else [int(s.number or 0) for s in self.segments]
         groups = frame_groups(self.source, self.grid, self.on_source, numbers, self.plan.segment_of, self.plan.slice_of)
