@@ -73,7 +73,8 @@ def _verdict(result: RowResult) -> str:
     own = next((outcome for outcome in result.outcomes if outcome.name == OURS), None)
     reached = None if own is None or own.status != "ok" else _reached(result, own)
     kind = "" if reached is None else ("met" if reached <= row.goal else "unmet")
-    shown = "" if reached is None else f", here {reached:.2f}"
+    has_floor = any(outcome.name == FLOOR for outcome in result.outcomes)
+    shown = "" if reached is None else f", here {ratio(reached) if has_floor else seconds(reached)}"
     return f" &middot; goal {escape(row.goal_text)} ({row.compare})<span class='{kind}'>{shown}</span>"
 
 

@@ -42,13 +42,16 @@ def floor_native(dataset: str) -> Any:
         slope, intercept = np.float32(info["slope"]), np.float32(info["intercept"])
 
         def job() -> np.ndarray:
-            stored = np.empty(case.size.shape, np.int16)
-            for plane, (path, offset) in zip(stored, files, strict=True):
+            # One slice's buffer, which stays in the processor's cache: a buffer for the whole volume takes a third
+            # more time, and a floor should be the least.
+            stored = np.empty(case.size.shape[1:], np.int16)
+            volume = np.empty(case.size.shape, np.float32)
+            for plane, (path, offset) in zip(volume, files, strict=True):
                 descriptor = os.open(path, os.O_RDONLY)
-                os.preadv(descriptor, [plane], offset)
+                os.preadv(descriptor, [stored], offset)
                 os.close(descriptor)
-            volume = np.multiply(stored, slope, dtype=np.float32)
-            volume += intercept
+                np.multiply(stored, slope, out=plane, dtype=np.float32)
+                plane += intercept
             return volume
 
         return job
@@ -248,7 +251,7 @@ register(
     Row(
         name="ct-raw",
         title="CT series, uncompressed, to a float32 volume of HU",
-        floor_text="read each file's pixels straight into one buffer, scale",
+        floor_text="read each file's pixels straight into one slice's buffer, scale into the volume",
         datasets=("ct-volume", "ct-raw"),
         competitors=(Competitor(FLOOR, floor_native("ct-raw")), *_peers("ct-raw", "series")),
         check=check,
