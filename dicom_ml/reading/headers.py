@@ -253,10 +253,13 @@ def read_header(candidate: Candidate) -> Header:
             if len(data) >= size:
                 raise FileError(f"{candidate.name} is truncated: its header goes on past its end") from None
             wanted = max(more.size + HEAD_BYTES, 4 * len(data))
-        except NotLean:
+        except NotLean as reason:
             if bytes(data[128:132]) != b"DICM" and not _looks_like_dicom(data):
                 raise NotDicom(candidate.name) from None
-            return _by_pydicom(candidate)
+            header = _by_pydicom(candidate)
+            if header.pixels is None and "past the end" in str(reason):
+                raise FileError(f"{candidate.name} is truncated within its header") from None
+            return header
         data, size = candidate.head(wanted)
     pixels, keyword = None, ""
     if view.pixels is not None:

@@ -74,6 +74,8 @@ def choose_series(headers: Sequence[Header], series_uid: str | None) -> list[Hea
 
     Raises
     ------
+    FileError
+        If a file is an image of the series but lacks its pixels.
     SeriesError
         If there are images of several series and none is named, if the one named is not there, or if nothing is
         an image.
@@ -94,6 +96,10 @@ def choose_series(headers: Sequence[Header], series_uid: str | None) -> list[Hea
         raise SeriesError(
             f"the files hold {len({h.series for h in usable})} series; choose one with series_uid=: {_listing(usable)}"
         )
+    classes = {(header.series, header.sop_class) for header in usable}
+    for header, reason in refused:
+        if header.pixels is None and (header.series, header.sop_class) in classes:
+            raise FileError(f"{header.name} {reason}, unlike the other images of its series: it is truncated")
     if refused:
         header, reason = refused[0]
         _warn(f"{len(refused)} DICOM files that are no images were skipped; the first: {header.name} {reason}")

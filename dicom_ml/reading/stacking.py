@@ -103,7 +103,7 @@ def lay_out(planes: Sequence[Plane], policies: Policies) -> Layout:
         chosen = _one_a_place(chosen, stack, policies)
         stack = _stack(chosen, policies)
     if stack.gaps and policies.gaps == "error":
-        raise SeriesError(_holes(chosen, stack))
+        raise SeriesError(_holes(chosen, stack, policies))
     if stack.tilt and policies.tilt == "error":
         lateral = stack.step - (stack.step @ _normal(chosen)) * _normal(chosen)
         raise SeriesError(
@@ -325,13 +325,11 @@ def _uneven(planes: list[Plane], stack: PlaneStack, policies: Policies) -> str:
             f"the slices do not lie on a straight, even stack: one is {stack.residual:.3g} mm from its place "
             f"(allowed: {stack.tolerance:.3g} mm)"
         )
-    found = _phases(planes, stack, policies)
-    if found is not None:
-        return f"{text}. Each part is even by itself: {found.describe()}. Choose with phase= ({found.example()})"
-    return f"{text}. Pass gaps='interpolate' for an even volume by linear interpolation, or tolerance= in mm"
+    hint = ". Pass gaps='interpolate' for an even volume by linear interpolation, or tolerance= in mm"
+    return text + (_parts(planes, stack, policies) or hint)
 
 
-def _holes(planes: list[Plane], stack: PlaneStack) -> str:
+def _holes(planes: list[Plane], stack: PlaneStack, policies: Policies) -> str:
     place = {int(index): slot for index, slot in zip(stack.order, stack.slots, strict=True)}
     missing = sum(count for _, _, count in stack.gaps)
     listed = "; ".join(
@@ -340,10 +338,16 @@ def _holes(planes: list[Plane], stack: PlaneStack) -> str:
         for before, after, count in stack.gaps[:5]
     )
     more = f"; and {len(stack.gaps) - 5} more holes" if len(stack.gaps) > 5 else ""
-    return (
-        f"{missing} slices are missing ({len(planes)} are there, {stack.spacing:.4g} mm apart): {listed}{more}. "
-        "Pass gaps='fill' for slices of padding, or gaps='interpolate'"
-    )
+    text = f"{missing} slices are missing ({len(planes)} are there, {stack.spacing:.4g} mm apart): {listed}{more}"
+    return text + (_parts(planes, stack, policies) or ". Pass gaps='fill' for slices of padding, or gaps='interpolate'")
+
+
+def _parts(planes: list[Plane], stack: PlaneStack, policies: Policies) -> str:
+    """A hint where the series is several stacks that interleave or follow each other."""
+    found = _phases(planes, stack, policies)
+    if found is None:
+        return ""
+    return f". Each part is even by itself: {found.describe()}. Choose with phase= ({found.example()})"
 
 
 def _apart(a: Plane, b: Plane) -> float:
@@ -367,6 +371,8 @@ def _layout(planes: list[Plane], stack: PlaneStack) -> Layout:
         slots = [round(offset) for offset in offsets]
     else:
         _compare_spacing(first, stack.spacing)
+        # a least-squares fit leaves noise in the last digits; a nanometre is none of the image's
+        step = np.round(step, 9)
     affine = affine_from_plane(first.position or (), first.orientation or (), first.spacing or (), step)
     return Layout(ordered, slots, slots[-1] + 1, affine, offsets)
 

@@ -58,6 +58,7 @@ class LinearMap:
     def apply(self, stored: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         """Write the mapped values of ``stored`` into ``out``; rounded once, from float64 where float32 is not exact."""
         if self.is_identity:
+            _check_range(stored, out.dtype)
             np.copyto(out, stored, casting="unsafe")
             return
         if out.dtype == np.float32 and stored.dtype.itemsize <= 2 and self._fits_float32():
@@ -77,6 +78,7 @@ class LinearMap:
             values += self.intercept
             if target.dtype.kind in "iu":
                 np.rint(values, out=values)
+            _check_range(values, target.dtype)
             target[start : start + _CHUNK] = values
 
     def at(self, stored: float) -> float:
@@ -102,7 +104,9 @@ class TableMap:
     def apply(self, stored: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
         """Write the mapped values of ``stored`` into ``out``."""
         index = np.clip(stored.astype(np.int64) - self.first, 0, len(self.table) - 1)
-        np.copyto(out, self.table[index], casting="unsafe")
+        values = np.rint(self.table[index]) if out.dtype.kind in "iu" else self.table[index]
+        _check_range(values, out.dtype)
+        np.copyto(out, values, casting="unsafe")
 
     def at(self, stored: float) -> float:
         """The value of one stored pixel."""
@@ -116,6 +120,16 @@ class TableMap:
 
 
 ValueMap: TypeAlias = LinearMap | TableMap
+
+
+def _check_range(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Refuse a type chosen by the caller that cannot hold the values."""
+    if np.can_cast(values.dtype, dtype) or (dtype.itemsize >= 4 and dtype.kind == "f"):
+        return
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    low, high = values.min(), values.max()
+    if low < limits.min or high > limits.max:
+        raise SeriesError(f"values from {low:g} to {high:g} do not fit into {dtype}; choose a wider dtype")
 
 
 def parse_lut(item: Dataset, signed: bool) -> tuple[int, int, npt.NDArray[np.float64]]:
