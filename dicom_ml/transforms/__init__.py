@@ -1,1 +1,46 @@
-"""MONAI readers, loaders and savers."""
+"""MONAI transforms: DICOM series and segmentations in, segmentations out.
+
+Arrays are ``(C, W, H, D)`` with a RAS affine, as MONAI has them. Every image carries, as one string in its meta, the
+handle of its source series; savers find the source by it.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from dicom_ml.errors import MissingPackageError
+
+if find_spec("monai") is None or find_spec("torch") is None:
+    raise MissingPackageError("dicom_ml.transforms needs MONAI and torch: pip install 'dicom-ml[monai]'")
+
+from dicom_ml.transforms.image import DicomReader, LoadDicom, LoadDicomD, LoadDicomd, LoadDicomDict
+from dicom_ml.transforms.segmentation import (
+    LoadSegmentation,
+    LoadSegmentationD,
+    LoadSegmentationd,
+    LoadSegmentationDict,
+    SaveSegmentation,
+    SaveSegmentationD,
+    SaveSegmentationd,
+    SaveSegmentationDict,
+)
+from dicom_ml.transforms.writer import DicomSegmentationWriter, register_segmentation_writer, series_name_formatter
+
+__all__ = [
+    "DicomReader",
+    "DicomSegmentationWriter",
+    "LoadDicom",
+    "LoadDicomD",
+    "LoadDicomDict",
+    "LoadDicomd",
+    "LoadSegmentation",
+    "LoadSegmentationD",
+    "LoadSegmentationDict",
+    "LoadSegmentationd",
+    "SaveSegmentation",
+    "SaveSegmentationD",
+    "SaveSegmentationDict",
+    "SaveSegmentationd",
+    "register_segmentation_writer",
+    "series_name_formatter",
+]
