@@ -91,14 +91,18 @@ def check_floor_labelmap(dataset: str, compressed: bool) -> Any:
     return check
 
 
-def probabilities(case: Case) -> np.ndarray:
-    """All organs' probabilities, (S, D, H, W) float32, every page of it real memory as a network's output is."""
+def probabilities(case: Case, *, channels_last: bool = False) -> np.ndarray:
+    """All organs' probabilities, (S, D, H, W) float32, every page of it real memory as a network's output is.
+
+    ``channels_last`` gives (D, H, W, S), contiguous as well.
+    """
     info = case.info("probability-20")
-    volume = np.empty((len(info["boxes"]), *case.size.shape), np.float32)
+    count = len(info["boxes"])
+    volume = np.empty((*case.size.shape, count) if channels_last else (count, *case.size.shape), np.float32)
     volume.fill(0)
-    for index, box in enumerate(info["boxes"]):
-        region = tuple(slice(*side) for side in box)
-        volume[index][region] = case.array("probability-20", f"organ-{index + 1}.npy")
+    channels = np.moveaxis(volume, -1, 0) if channels_last else volume
+    for number, (channel, box) in enumerate(zip(channels, info["boxes"], strict=True), start=1):
+        channel[tuple(slice(*side) for side in box)] = case.array("probability-20", f"organ-{number}.npy")
     return volume
 
 
@@ -180,8 +184,9 @@ def prepare_highdicom(dataset: str, kind: str, transfer_syntax: str = "1.2.840.1
         from pydicom.sr.coding import Code
         from pydicom.uid import UID
 
-        # Its channels come last; a transposed view leaves each plane contiguous, which is what it reads fastest.
-        mask = np.moveaxis(probabilities(case), 0, -1) if kind == "FRACTIONAL" else case.array(dataset, "labels.npy")
+        # Its channels come last, and it flattens the array: a transposed view would cost it a copy.
+        soft = kind == "FRACTIONAL"
+        mask = probabilities(case, channels_last=True) if soft else case.array(dataset, "labels.npy")
         images = source_images(case)
         algorithm = hd.AlgorithmIdentificationSequence(
             "Benchmark", Code("123110", "DCM", "Artificial Intelligence"), "1"
