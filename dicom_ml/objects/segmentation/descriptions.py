@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from dicom_ml.codes import Code, code_from_dataset, code_to_dataset, parse_code
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.errors import CodeError, DicomMLError, EncodingError
+from dicom_ml.objects.algorithm import ALGORITHM_TYPES, ARTIFICIAL_INTELLIGENCE, Algorithm, check_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["Algorithm", "Segment", "number_segments"]
 
-_ALGORITHM_TYPES = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
-_ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 #: White point D65 over D50-adapted sRGB primaries (IEC 61966-2-1, Bradford adapted), rows X, Y, Z.
 _RGB_XYZ_D50 = (
     (0.4360747, 0.3850649, 0.1430804),
@@ -25,76 +24,6 @@ _RGB_XYZ_D50 = (
     (0.0139322, 0.0971045, 0.7141733),
 )
 _D50 = (0.96422, 1.0, 0.82521)
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """The algorithm that made a result (PS3.3 10.16, Algorithm Identification Macro).
-
-    Parameters
-    ----------
-    name : str
-        Up to 64 characters.
-    version : str
-    family : code
-        Kind of algorithm (PS3.16 CID 7162); artificial intelligence unless said otherwise.
-    type : str
-        ``"AUTOMATIC"`` or ``"SEMIAUTOMATIC"``.
-    source : str, optional
-        Who made the algorithm.
-    parameters : str, optional
-        Settings it ran with.
-
-    Examples
-    --------
-    >>> Algorithm("OrganNet", version="1.2").family.meaning
-    'Artificial Intelligence'
-    """
-
-    name: str
-    version: str = ""
-    family: Code = _ARTIFICIAL_INTELLIGENCE
-    type: str = "AUTOMATIC"
-    source: str | None = None
-    parameters: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "family", parse_code(self.family))
-        object.__setattr__(self, "type", str(self.type).upper())
-        if self.type not in _ALGORITHM_TYPES:
-            raise EncodingError(f"an algorithm's type is one of {', '.join(_ALGORITHM_TYPES)}, found {self.type!r}")
-        if self.type != "MANUAL" and (not self.name or not str(self.version)):
-            raise EncodingError(
-                "an algorithm needs a name and a version, for example Algorithm('OrganNet', version='1.2'); "
-                "the standard requires both of whoever reads the result"
-            )
-        _check_text("algorithm name", self.name, 64)
-        _check_text("algorithm version", str(self.version), 64)
-        object.__setattr__(self, "version", str(self.version))
-
-    @classmethod
-    def manual(cls) -> Algorithm:
-        """Say that a person drew the segment."""
-        return cls("", "", type="MANUAL")
-
-    @property
-    def is_manual(self) -> bool:
-        """Whether a person drew the segment."""
-        return self.type == "MANUAL"
-
-    def to_dataset(self) -> Dataset:
-        """One item of an Algorithm Identification Sequence."""
-        from pydicom import Dataset, Sequence
-
-        item = Dataset()
-        item.AlgorithmFamilyCodeSequence = Sequence([code_to_dataset(self.family)])
-        item.AlgorithmName = self.name
-        item.AlgorithmVersion = self.version
-        if self.source:
-            item.AlgorithmSource = self.source
-        if self.parameters:
-            item.AlgorithmParameters = self.parameters
-        return item
 
 
 @dataclass(frozen=True)
@@ -152,7 +81,7 @@ class Segment:
         label = str(self.label)
         if not label.strip():
             raise EncodingError("a segment needs a label")
-        _check_text("segment label", label, 64)
+        check_text("segment label", label, 64)
         set_ = object.__setattr__
         set_(self, "type", parse_code(self.type))
         set_(self, "category", parse_code(self.category))
@@ -175,7 +104,7 @@ class Segment:
                 raise EncodingError(f"a segment number lies from 1 to 65535, found {self.number}")
             set_(self, "number", number)
         if self.tracking_id is not None:
-            _check_text("tracking identifier", self.tracking_id, 10240)
+            check_text("tracking identifier", self.tracking_id, 10240)
 
     def check_algorithm(self) -> Algorithm:
         """Who or what made the segment.
@@ -308,11 +237,11 @@ def _read_algorithm(item: Dataset) -> Algorithm | None:
     kind = str(item.get("SegmentAlgorithmType") or "").upper()
     if kind == "MANUAL":
         return Algorithm.manual()
-    if kind not in _ALGORITHM_TYPES:
+    if kind not in ALGORITHM_TYPES:
         return None
     identification = _first(item, "SegmentationAlgorithmIdentificationSequence")
     name = str(item.get("SegmentAlgorithmName") or "")
-    version, family, source, parameters = "unknown", _ARTIFICIAL_INTELLIGENCE, None, None
+    version, family, source, parameters = "unknown", ARTIFICIAL_INTELLIGENCE, None, None
     if identification is not None:
         name = str(identification.get("AlgorithmName") or name)
         version = str(identification.get("AlgorithmVersion") or version)
@@ -323,13 +252,6 @@ def _read_algorithm(item: Dataset) -> Algorithm | None:
 
 
 # ---------------------------------------------------------------------- checks and colours
-def _check_text(what: str, text: str, limit: int) -> None:
-    if len(text) > limit:
-        raise EncodingError(f"a {what} has at most {limit} characters, found {len(text)}")
-    if "\\" in text or any(ord(c) < 32 for c in text):
-        raise EncodingError(f"a {what} holds no backslash or control characters, found {text!r}")
-
-
 def _codes(values: Any) -> tuple[Code, ...]:
     if isinstance(values, str | Code):
         values = (values,)

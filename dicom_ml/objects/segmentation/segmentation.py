@@ -5,26 +5,19 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import transfer_syntax
-from dicom_ml.encoding.uids import derived_uid, new_uid
 from dicom_ml.encoding.writer import atomic_file, file_head
 from dicom_ml.errors import EncodingError, GeometryError
 from dicom_ml.geometry import Grid
+from dicom_ml.objects.derived import Description, describe, header_bytes
 from dicom_ml.objects.segmentation.descriptions import Segment, number_segments
-from dicom_ml.objects.segmentation.header import (
-    BINARY_STORAGE,
-    LABELMAP_STORAGE,
-    Settings,
-    frame_groups,
-    header_bytes,
-    header_dataset,
-)
+from dicom_ml.objects.segmentation.header import Coding, header_dataset, segment_frame_groups
 from dicom_ml.objects.segmentation.masks import Mask, as_mask
 from dicom_ml.objects.segmentation.placing import Target, place_channels, place_labels
 from dicom_ml.objects.segmentation.reading import StoredSegmentation, read_stored
@@ -37,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Segmentation", "read_segmentation"]
 
 _KINDS = ("binary", "labelmap", "fractional")
-_SETTING_NAMES = frozenset(f.name for f in fields(Settings)) - {"kind", "fractional_type", "maximum"}
 
 
 class Segmentation:
@@ -100,7 +92,8 @@ class Segmentation:
         deterministic : bool
             Derive the object's UIDs from source, segments and settings, so that a repeated run writes the same ones.
         **settings
-            ``series_description``, ``series_number``, ``content_label``, ``sop_instance_uid``, ... as in ``Settings``.
+            ``series_description``, ``series_number``, ``content_label``, ``sop_instance_uid``, ... as in
+            :class:`dicom_ml.objects.derived.Description`.
 
         Raises
         ------
@@ -120,26 +113,15 @@ class Segmentation:
         for segment in numbered:
             segment.check_algorithm()
         maximum = _check_fraction(max_fractional_value, fractional_type)
-        unknown = set(settings) - _SETTING_NAMES
-        if unknown:
-            raise EncodingError(f"unknown settings {sorted(unknown)}; known are {sorted(_SETTING_NAMES)}")
         looked_at = as_mask(mask, [int(s.number or 0) for s in numbered], kind, maximum)
         grid, looked_at, on_source = _fit(looked_at, record, affine)
-        if deterministic:
-            seed = (
-                record.series_instance_uid,
-                *record.sop_instance_uids,
-                kind,
-                repr(numbered),
-                repr(sorted(settings.items())),
-            )
-            settings.setdefault("series_instance_uid", derived_uid("series", *seed))
-            settings.setdefault("sop_instance_uid", derived_uid("instance", *seed))
-        settings.setdefault("series_instance_uid", new_uid())
-        settings.setdefault("sop_instance_uid", new_uid())
-        described = Settings(kind=kind, fractional_type=fractional_type.upper(), maximum=maximum, **settings)
+        seed = (record.series_instance_uid, *record.sop_instance_uids, kind, repr(numbered)) if deterministic else None
+        defaults = {"series_description": "Segmentation", "content_label": "SEGMENTATION"}
+        coding = Coding(kind, _bits(kind, numbered), fractional_type.upper(), maximum)
         keep = kind == "labelmap" if keep_empty_frames is None else keep_empty_frames
-        return cls(_Made(looked_at, record, numbered, described, grid, on_source, keep))
+        return cls(
+            _Made(looked_at, record, numbered, describe(settings, defaults, seed), coding, grid, on_source, keep)
+        )
 
     # ------------------------------------------------------------------ facts
     @property
@@ -320,7 +302,8 @@ class _Made:
         mask: Mask,
         source: SourceSeries,
         segments: list[Segment],
-        settings: Settings,
+        description: Description,
+        coding: Coding,
         grid: Grid,
         on_source: bool,
         keep_empty: bool,
@@ -328,18 +311,17 @@ class _Made:
         self.mask = mask
         self.source = source
         self.segments = segments
-        self.settings = settings
+        self.description = description
         self.grid = grid
         self.on_source = on_source
-        self.kind = settings.kind
+        self.kind = coding.kind
         self.plan: FramePlan = plan_frames(mask, self.kind == "labelmap", keep_empty)
         self.frame_count = self.plan.count
-        self.sop_instance_uid = settings.sop_instance_uid
-        self.series_instance_uid = settings.series_instance_uid
+        self.sop_instance_uid = description.sop_instance_uid
+        self.series_instance_uid = description.series_instance_uid
         self.referenced_series = {source.series_instance_uid: list(source.instances)}
-        self.bits = {"binary": 1, "fractional": 8}.get(self.kind) or (8 if int(segments[-1].number or 0) < 256 else 16)
-        self.overlap = None if self.kind == "fractional" else mask.overlap()
-        if self.kind == "labelmap" and self.overlap:
+        self.coding = replace(coding, overlap=None if self.kind == "fractional" else mask.overlap())
+        if self.kind == "labelmap" and self.coding.overlap:
             raise EncodingError(
                 "channels overlap, which one number a voxel cannot say; pass kind='binary', which keeps overlapping "
                 "segments, or decide each voxel first (argmax)"
@@ -353,22 +335,15 @@ class _Made:
     def write(self, file: BinaryIO, syntax: str) -> None:
         """Write the whole file."""
         head = header_dataset(
-            self.source,
-            self.segments,
-            self.settings,
-            self.grid,
-            self.on_source,
-            self.bits,
-            self.frame_count,
-            self.overlap,
+            self.source, self.segments, self.description, self.coding, self.grid, self.on_source, self.frame_count
         )
         numbers = None if self.kind == "labelmap" else [int(s.number or 0) for s in self.segments]
-        groups = frame_groups(self.source, self.grid, self.on_source, numbers, self.plan.segment_of, self.plan.slice_of)
-        sop_class = LABELMAP_STORAGE if self.kind == "labelmap" else BINARY_STORAGE
-        file.write(
-            file_head(sop_class, self.settings.sop_instance_uid, syntax) + header_bytes(head, self.source) + groups
+        groups = segment_frame_groups(
+            self.source, self.grid, self.on_source, numbers, self.plan.segment_of, self.plan.slice_of
         )
-        write_frames(file, self.mask, self.plan, self.kind, self.bits, self.settings.maximum, syntax)
+        start = file_head(self.coding.sop_class_uid, self.sop_instance_uid, syntax)
+        file.write(start + header_bytes(head, self.source) + groups)
+        write_frames(file, self.mask, self.plan, self.coding, syntax)
 
     def in_memory(self) -> bytes:
         """The file, native, as bytes."""
@@ -403,6 +378,12 @@ def _check_numbers(segments: Sequence[Segment], kind: str) -> None:
             "(PS3.3 C.8.20.2.4); pass kind='labelmap', which keeps the numbers, or number the segments 1 to "
             f"{len(numbers)} and the mask likewise"
         )
+
+
+def _bits(kind: str, segments: Sequence[Segment]) -> int:
+    if kind == "labelmap":
+        return 8 if int(segments[-1].number or 0) < 256 else 16
+    return 1 if kind == "binary" else 8
 
 
 def _check_fraction(maximum: int, fractional_type: str) -> int:

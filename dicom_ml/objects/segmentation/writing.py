@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated
 from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.encoding.writer import EncapsulatedFrames, NativeFrames
+from dicom_ml.objects.segmentation.header import Coding
 from dicom_ml.objects.segmentation.masks import LabelMask, Mask
 
 __all__ = ["FramePlan", "plan_frames", "write_frames"]
@@ -55,7 +56,7 @@ def plan_frames(mask: Mask, labelmap: bool, keep_empty: bool) -> FramePlan:
     return FramePlan(segment_of, slice_of)
 
 
-def write_frames(file: BinaryIO, mask: Mask, plan: FramePlan, kind: str, bits: int, maximum: int, syntax: str) -> None:
+def write_frames(file: BinaryIO, mask: Mask, plan: FramePlan, coding: Coding, syntax: str) -> None:
     """Write the pixel data element.
 
     Parameters
@@ -64,15 +65,11 @@ def write_frames(file: BinaryIO, mask: Mask, plan: FramePlan, kind: str, bits: i
         Positioned after the header.
     mask : Mask
     plan : FramePlan
-    kind : str
-        ``"binary"``, ``"labelmap"`` or ``"fractional"``.
-    bits : int
-        Bits Allocated.
-    maximum : int
-        Maximum Fractional Value.
+    coding : Coding
     syntax : str
         Transfer syntax UID.
     """
+    kind, bits, maximum = coding.kind, coding.bits, coding.maximum
     if is_encapsulated(syntax):
         _write_encapsulated(file, mask, plan, kind, bits, maximum, syntax)
     elif kind != "binary":

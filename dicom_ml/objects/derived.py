@@ -1,0 +1,327 @@
+"""What all objects derived from images share: modules copied or made anew, references, and frames in planes.
+
+An object made from a series belongs to the same patient, study and frame of reference, names every image it was made
+from (PS3.3 C.12.2, C.7.6.16.2.6), and identifies the equipment and time of its making (C.7.5.1, C.7.5.2).
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import struct
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_ml.codes import Code, code_to_dataset
+from dicom_ml.encoding.uids import derived_uid, new_uid
+from dicom_ml.encoding.writer import dataset_bytes, element_bytes, item_bytes, sequence_bytes
+from dicom_ml.errors import DicomMLWarning, EncodingError
+from dicom_ml.geometry import Grid
+from dicom_ml.source import SourceSeries
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = [
+    "Description",
+    "add_dimensions",
+    "add_series",
+    "copied_dataset",
+    "declare_characters",
+    "describe",
+    "frame_groups",
+    "header_bytes",
+    "number_string",
+    "plane_groups",
+]
+
+_SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+_TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "ReferringPhysicianName", "StudyID", "AccessionNumber", "PositionReferenceIndicator",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Description:
+    """What identifies and describes a derived object as a whole, beside its content.
+
+    Parameters
+    ----------
+    series_instance_uid, sop_instance_uid : str
+    series_description, content_label, content_description, content_creator : str
+    series_number, instance_number : int
+    manufacturer, model, serial_number, software_versions : str
+        Equipment that made the object.
+    created : datetime
+        Content and series date and time.
+    """
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    series_description: str = ""
+    series_number: int = 300
+    instance_number: int = 1
+    content_label: str = "RESULT"
+    content_description: str = ""
+    content_creator: str = ""
+    manufacturer: str = "dicom_ml"
+    model: str = "dicom_ml"
+    serial_number: str = "0"
+    software_versions: str = ""
+    created: datetime.datetime = field(default_factory=lambda: datetime.datetime.now().astimezone())
+
+
+def describe(given: dict[str, Any], defaults: dict[str, Any], seed: Sequence[Any] | None) -> Description:
+    """Make a description of what a caller has given.
+
+    Parameters
+    ----------
+    given : dict
+        Fields of :class:`Description`.
+    defaults : dict
+        Fields for what was not given.
+    seed : sequence, optional
+        What UIDs that were not given are derived from, so that a repeated run gives the same ones; without it they
+        are new.
+
+    Raises
+    ------
+    EncodingError
+        If a field is unknown.
+    """
+    known = {f.name for f in fields(Description)}
+    if set(given) - known:
+        raise EncodingError(f"unknown settings {sorted(set(given) - known)}; known are {sorted(known)}")
+    if seed is not None:
+        parts = [*seed, repr(sorted(given.items()))]
+        uids = derived_uid("series", *parts), derived_uid("instance", *parts)
+    else:
+        uids = new_uid(), new_uid()
+    return Description(**{"series_instance_uid": uids[0], "sop_instance_uid": uids[1], **defaults, **given})
+
+
+def number_string(value: float) -> str:
+    """A decimal string of at most 16 characters (PS3.5 6.2), rounded to 1e-8, without a negative zero."""
+    from pydicom.valuerep import format_number_as_ds
+
+    rounded = round(float(value), 8) + 0.0
+    return format_number_as_ds(rounded) if rounded % 1 else str(int(rounded)) if abs(rounded) < 1e15 else repr(rounded)
+
+
+# ---------------------------------------------------------------------- modules
+def add_series(ds: Dataset, source: SourceSeries, description: Description, modality: str) -> None:
+    """Series, Frame of Reference, Equipment and content identification (PS3.3 C.7.3, C.7.4, C.7.5, 10.9)."""
+    from dicom_ml import __version__
+
+    ds.SOPInstanceUID = description.sop_instance_uid
+    now = description.created
+    ds.StudyInstanceUID = source.study_instance_uid
+    ds.SeriesInstanceUID = description.series_instance_uid
+    ds.Modality = modality
+    ds.SeriesNumber = description.series_number
+    ds.SeriesDescription = description.series_description[:64]
+    ds.SeriesDate = ds.ContentDate = ds.InstanceCreationDate = now.strftime("%Y%m%d")
+    ds.SeriesTime = ds.ContentTime = ds.InstanceCreationTime = now.strftime("%H%M%S.%f")
+    ds.FrameOfReferenceUID = source.frame_of_reference_uid or derived_uid(
+        "frame of reference", source.series_instance_uid
+    )
+    ds.Manufacturer = description.manufacturer
+    ds.ManufacturerModelName = description.model
+    ds.DeviceSerialNumber = description.serial_number
+    ds.SoftwareVersions = description.software_versions or __version__
+    ds.InstanceNumber = description.instance_number
+    ds.ContentLabel = description.content_label
+    ds.ContentDescription = description.content_description
+    ds.ContentCreatorName = description.content_creator
+
+
+def add_dimensions(ds: Dataset, description: Description, indices: Sequence[tuple[int, int, str]]) -> None:
+    """Multi-frame Dimension module (PS3.3 C.7.6.17) of ``(index pointer, functional group pointer, label)``."""
+    from pydicom import Dataset
+
+    uid = derived_uid("dimensions", description.sop_instance_uid)
+    organization = Dataset()
+    organization.DimensionOrganizationUID = uid
+    ds.DimensionOrganizationSequence = [organization]
+    ds.DimensionIndexSequence = []
+    for pointer, group, label in indices:
+        item = Dataset()
+        item.DimensionOrganizationUID = uid
+        item.DimensionIndexPointer = pointer
+        item.FunctionalGroupPointer = group
+        item.DimensionDescriptionLabel = label
+        ds.DimensionIndexSequence.append(item)
+
+
+def copied_dataset(source: SourceSeries) -> Dataset:
+    """The source's patient and study attributes: values that the standard forbids are left out, with a warning."""
+    from pydicom import Dataset
+
+    found = source.attribute_dataset()
+    clean = Dataset()
+    dropped = []
+    for element in found:
+        if element.keyword == "SpecificCharacterSet":
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                _validate(element)
+        except Exception:
+            dropped.append(element.keyword)
+            continue
+        clean.add(element)
+    for keyword in _TYPE_2:
+        if keyword not in clean:
+            setattr(clean, keyword, "")
+    if dropped:
+        warnings.warn(
+            f"attributes of the source are malformed and were not copied: {', '.join(dropped)}",
+            DicomMLWarning,
+            stacklevel=2,
+        )
+    return clean
+
+
+def _validate(element: Any) -> None:
+    from pydicom.config import RAISE
+    from pydicom.valuerep import validate_value
+
+    if element.VR == "SQ":
+        for item in element.value:
+            for inner in item:
+                _validate(inner)
+        return
+    values = element.value if element.VM > 1 else [element.value]
+    for value in values:
+        if value not in (None, ""):
+            validate_value(element.VR, value if isinstance(value, int | float) else str(value), RAISE)
+    if element.keyword == "PatientSex" and element.value not in ("M", "F", "O", "", None):
+        raise EncodingError("Patient's Sex is M, F or O")
+
+
+def declare_characters(ds: Dataset) -> None:
+    """UTF-8 where any text needs it (PS3.3 C.12.1.1.2); pydicom then encodes every string so."""
+    texts = (e.value for e in ds.iterall() if e.VR in ("PN", "LO", "SH", "ST", "LT", "UC", "UT"))
+    if not all(str(text).isascii() for text in texts):
+        ds.SpecificCharacterSet = "ISO_IR 192"
+
+
+# ---------------------------------------------------------------------- frames in planes
+def plane_groups(source: SourceSeries, grid: Grid, on_source: bool, derivation: Code) -> Dataset:
+    """Shared functional groups of planes of a grid: pixel measures and orientation (PS3.3 C.7.6.16.2.1, .2.4).
+
+    Frames that do not share the pixels of single source images are said to be derived from all of them together.
+    """
+    from pydicom import Dataset
+
+    groups, measures, orientation = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = [number_string(grid.spacing[1]), number_string(grid.spacing[2])]
+    # of a sheared stack (gantry tilt) the planes are closer than neighbouring voxels
+    between = abs(float(grid.affine[:3, 0] @ grid.normal))
+    measures.SliceThickness = measures.SpacingBetweenSlices = number_string(between)
+    orientation.ImageOrientationPatient = [number_string(v) for v in grid.orientation]
+    groups.PixelMeasuresSequence = [measures]
+    groups.PlaneOrientationSequence = [orientation]
+    if not on_source:
+        groups.DerivationImageSequence = [_derivation(source, derivation)]
+    return groups
+
+
+def _derivation(source: SourceSeries, code: Code) -> Dataset:
+    """Derivation Image of a grid of its own: from all images together (PS3.3 C.7.6.16.2.6)."""
+    from pydicom import Dataset
+
+    item = Dataset()
+    item.DerivationCodeSequence = [code_to_dataset(code)]
+    item.SourceImageSequence = []
+    for instance, sop_class in source.instances.items():
+        image = Dataset()
+        image.ReferencedSOPClassUID = sop_class
+        image.ReferencedSOPInstanceUID = instance
+        image.PurposeOfReferenceCodeSequence = [code_to_dataset(_SOURCE_IMAGE)]
+        image.SpatialLocationsPreserved = "NO"
+        item.SourceImageSequence.append(image)
+    return item
+
+
+def frame_groups(
+    source: SourceSeries,
+    grid: Grid,
+    on_source: bool,
+    derivation: Code,
+    slice_of: npt.NDArray[np.intp],
+    identity_of: npt.NDArray[np.intp] | None = None,
+    identities: Sequence[bytes] = (),
+) -> bytes:
+    """Per-Frame Functional Groups of all frames, put together from parts that are made once a slice or identity.
+
+    Parameters
+    ----------
+    slice_of : ndarray of int
+        Index of the grid's slice of each frame.
+    identity_of : ndarray of int, optional
+        What else tells frames apart, such as the segment: an index into ``identities``, which also becomes the first
+        dimension index. Without it the position is the only one.
+    identities : sequence of bytes
+        Functional group elements, of tags above (0020,9113), that say so.
+    """
+    used = np.unique(slice_of)
+    rank = {int(d): i for i, d in enumerate(used, start=1)}
+    tails: dict[int, tuple[bytes, bytes]] = {}
+    positions = grid.positions()
+    for d in rank:
+        image = b""
+        if on_source and source.sop_instance_uids[d]:
+            frame = source.frame_numbers[d] if source.frame_numbers is not None else None
+            image = _derivation_bytes(source.sop_instance_uids[d], source.sop_class_uids[d], frame, derivation)
+        text = "\\".join(number_string(v) for v in positions[d]).encode()
+        tails[d] = image, sequence_bytes(0x00209113, [element_bytes(0x00200032, "DS", text)])
+    content: list[bytes] = []
+    others = [0] * len(slice_of) if identity_of is None else identity_of.tolist()
+    for s, d in zip(others, slice_of.tolist(), strict=True):
+        index = struct.pack("<I", rank[d]) if identity_of is None else struct.pack("<II", s + 1, rank[d])
+        image, position = tails[d]
+        frame_content = sequence_bytes(0x00209111, [element_bytes(0x00209157, "UL", index)])
+        content.append(item_bytes(image + frame_content + position + (identities[s] if identities else b"")))
+    return element_bytes(0x52009230, "SQ", b"".join(content))
+
+
+# ---------------------------------------------------------------------- what is repeated often, as bytes
+def header_bytes(dataset: Dataset, source: SourceSeries) -> bytes:
+    """The data set in explicit VR little endian, with the references to the source's series put in their place."""
+    references = sequence_bytes(
+        0x0008114A,
+        (_reference_bytes(instance, sop_class, None) for instance, sop_class in source.instances.items()),
+    )
+    series = references + element_bytes(0x0020000E, "UI", source.series_instance_uid.encode())
+    before, after = dataset[:0x00081115], dataset[0x00081115:]
+    characters = dataset.get("SpecificCharacterSet")
+    return dataset_bytes(before) + sequence_bytes(0x00081115, [series]) + dataset_bytes(after, characters)
+
+
+def _reference_bytes(instance: str, sop_class: str, frame: int | None) -> bytes:
+    """SOP Instance Reference, with a frame number where there is one (PS3.3 10.8, 10.3)."""
+    reference = element_bytes(0x00081150, "UI", sop_class.encode()) + element_bytes(0x00081155, "UI", instance.encode())
+    return reference + (element_bytes(0x00081160, "IS", str(frame).encode()) if frame is not None else b"")
+
+
+def _derivation_bytes(instance: str, sop_class: str, frame: int | None, code: Code) -> bytes:
+    """Derivation Image of one source image whose pixels the frame shares (PS3.3 C.7.6.16.2.6)."""
+    image = (
+        _reference_bytes(instance, sop_class, frame)
+        + element_bytes(0x0028135A, "CS", b"YES")
+        + _code_bytes(0x0040A170, _SOURCE_IMAGE)
+    )
+    return sequence_bytes(0x00089124, [sequence_bytes(0x00082112, [image]) + _code_bytes(0x00089215, code)])
+
+
+@functools.cache
+def _code_bytes(tag: int, code: Code) -> bytes:
+    return sequence_bytes(tag, [dataset_bytes(code_to_dataset(code))])
