@@ -8,13 +8,22 @@ decoders do not report.
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass
 
-from dicom_ml.errors import CodecError
+from dicom_ml.errors import CodecError, DicomMLWarning
 
 from .base import Buffer, FrameInfo
 
-__all__ = ["J2kHeader", "JpegHeader", "check_size", "read_j2k_header", "read_jpeg_header"]
+__all__ = [
+    "J2kHeader",
+    "JpegHeader",
+    "check_end",
+    "check_size",
+    "check_tile_parts",
+    "read_j2k_header",
+    "read_jpeg_header",
+]
 
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -48,6 +57,7 @@ class J2kHeader:
     component_transform: bool
     reversible: bool
     high_throughput: bool
+    tiles: int  # where the first tile-part begins
 
 
 def read_jpeg_header(data: Buffer) -> JpegHeader:
@@ -106,7 +116,6 @@ def read_j2k_header(data: Buffer) -> J2kHeader:
         if data[at + 1] == 0x52 and at + 13 < size:
             transform = data[at + 8] == 1
             reversible = data[at + 13] == 1
-            break
         at += 2 + length
     return J2kHeader(
         start=start,
@@ -118,6 +127,7 @@ def read_j2k_header(data: Buffer) -> J2kHeader:
         component_transform=transform,
         reversible=reversible,
         high_throughput=bool(capabilities & 0x4000),
+        tiles=at,
     )
 
 
@@ -148,6 +158,33 @@ def check_size(header: JpegHeader | J2kHeader, info: FrameInfo) -> None:
             f"{expected[0]} x {expected[1]} with {expected[2]}: the frame belongs to another image or the "
             "header is wrong"
         )
+
+
+def check_tile_parts(data: Buffer, header: J2kHeader) -> None:
+    """Raise CodecError where a tile-part of a JPEG 2000 frame is cut off (ISO 15444-1 A.4.2).
+
+    Some decoders make the best of what is there and return a blurred image.
+    """
+    at = header.tiles
+    size = len(data)
+    while at + 12 <= size and data[at] == 0xFF and data[at + 1] == 0x90:
+        (length,) = struct.unpack_from(">I", data, at + 6)
+        if length == 0:  # the last one, as long as the frame
+            return
+        at += max(length, 12)
+    if at > size or at == header.tiles:
+        raise CodecError("the JPEG 2000 frame breaks off within a tile: it is truncated or damaged")
+
+
+def check_end(data: Buffer) -> None:
+    """Warn where a JPEG frame has no end marker: the decoder fills what is missing with grey."""
+    if bytes(data[-4:]).rstrip(b"\0").endswith(b"\xff\xd9") or b"\xff\xd9" in bytes(data[-4096:]):
+        return
+    warnings.warn(
+        "a JPEG frame has no end marker: it may be truncated, and its lower part grey",
+        DicomMLWarning,
+        stacklevel=5,
+    )
 
 
 def _hex(data: Buffer) -> str:

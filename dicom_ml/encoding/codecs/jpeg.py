@@ -9,7 +9,7 @@ import numpy as np
 from dicom_ml.errors import CodecError
 
 from .base import Array, Buffer, FrameCodec, FrameInfo
-from .codestream import JpegHeader, check_size, read_jpeg_header
+from .codestream import JpegHeader, check_end, check_size, read_jpeg_header
 from .color import to_rgb
 from .optional import library
 from .registry import get_decoder, register_codec
@@ -83,6 +83,7 @@ def _holds_ycc(header: JpegHeader, info: FrameInfo) -> bool:
 
 def _decode(data: Buffer, header: JpegHeader, rgb: bool) -> Array:
     """Decode components as they are, or from YCbCr to RGB."""
+    check_end(data)
     imagecodecs = library("imagecodecs")
     if imagecodecs is None:
         return _decode_with_pillow(data, header, rgb)

@@ -10,7 +10,7 @@ import numpy as np
 from dicom_ml.errors import CodecError, EncodingError
 
 from .base import Array, Buffer, FrameCodec, FrameInfo
-from .codestream import J2kHeader, check_size, read_j2k_header
+from .codestream import J2kHeader, check_size, check_tile_parts, read_j2k_header
 from .color import to_rgb
 from .optional import library
 from .registry import register_codec
@@ -18,8 +18,9 @@ from .samples import checked_frame, fit_decoded
 
 __all__ = ["HtJpeg2000Codec", "Jpeg2000Codec"]
 
-# OpenJPEG clips what exceeds its 32-bit arithmetic without a word.
-_MOST_BITS = 24
+# OpenJPEG loses what exceeds its 32-bit arithmetic without a word, from 23 bits on.
+_MOST_BITS = 20
+_MOST_BITS_HT = 24
 _COLOR_MODELS = ("RGB", "YBR_RCT", "YBR_FULL")
 
 
@@ -50,28 +51,39 @@ class Jpeg2000Codec(_Jpeg2000):
 
     def check_encodable(self, info: FrameInfo) -> None:
         super().check_encodable(info)
-        _check_integers(info, "JPEG 2000", (1, 8, 16, 24, 32))
+        _check_integers(info, "JPEG 2000", (1, 8, 16, 24, 32), _MOST_BITS)
         if info.bits_allocated == 1 and info.samples_per_pixel > 1:
             raise EncodingError("JPEG 2000 frames of 1 bit have one sample a pixel")
 
     def encode(self, frame: Array, info: FrameInfo) -> bytes:
         self.check_encodable(info)
         values = checked_frame(frame, info)
+        kind = "i" if info.signed else "u"
+        # The smallest type that holds the samples: the library errs with few bits in a wide type.
+        values = values.astype(f"{kind}{1 if info.bits_stored <= 8 else 2 if info.bits_stored <= 16 else 4}")
         transform = info.photometric_interpretation == "YBR_RCT"
         imagecodecs = library("imagecodecs")
         if imagecodecs is None:
-            return _encode_with_openjpeg(values, info, transform)
-        return bytes(
-            imagecodecs.jpeg2k_encode(
-                values,
-                level=0,
-                codecformat="J2K",
-                reversible=True,
-                mct=transform,
-                bitspersample=info.bits_stored,
-                numthreads=1,
+            encoded = _encode_with_openjpeg(values, info, transform)
+        else:
+            encoded = bytes(
+                imagecodecs.jpeg2k_encode(
+                    values,
+                    level=0,
+                    codecformat="J2K",
+                    reversible=True,
+                    mct=transform,
+                    bitspersample=info.bits_stored,
+                    numthreads=1,
+                )
             )
-        )
+        # The transform makes colour differences one bit longer, for which OpenJPEG reserves no room: frames
+        # of harsh contrasts can come out changed.
+        if transform and not np.array_equal(self.decode(encoded, info), frame):
+            raise EncodingError(
+                "the frame's contrasts are too harsh for JPEG 2000 with the YBR_RCT transform: write it as RGB"
+            )
+        return encoded
 
 
 @register_codec
@@ -92,7 +104,7 @@ class HtJpeg2000Codec(_Jpeg2000):
                 "1-bit frames are not defined for HTJ2K (PS3.5 8.2): use 'jpeg2000', 'rle' or 'deflate', "
                 "or write the segments as a LABELMAP of 8 bits"
             )
-        _check_integers(info, "HTJ2K", (8, 16, 24, 32))
+        _check_integers(info, "HTJ2K", (8, 16, 24, 32), _MOST_BITS_HT)
 
     def encode(self, frame: Array, info: FrameInfo) -> bytes:
         self.check_encodable(info)
@@ -111,8 +123,8 @@ class HtJpeg2000Codec(_Jpeg2000):
             imagecodecs.htj2k_encode(
                 values,
                 reversible=True,
-                # Asked for planes, the library applies no component transform.
-                planar=info.samples_per_pixel > 1 and info.photometric_interpretation != "YBR_RCT",
+                rgb=info.photometric_interpretation == "YBR_RCT",  # whether components are transformed
+                planar=False,
                 tlm=True,
                 resolutions=_resolutions(info),
             )
@@ -132,11 +144,11 @@ def _resolutions(info: FrameInfo) -> int:
     return levels
 
 
-def _check_integers(info: FrameInfo, name: str, allocated: tuple[int, ...]) -> None:
-    if info.is_float or info.bits_allocated not in allocated or info.bits_stored > _MOST_BITS:
+def _check_integers(info: FrameInfo, name: str, allocated: tuple[int, ...], most: int) -> None:
+    if info.is_float or info.bits_allocated not in allocated or info.bits_stored > most:
         kind = "float" if info.is_float else f"{info.bits_stored}-bit"
         raise EncodingError(
-            f"{name} is written for integers of up to {_MOST_BITS} bits, not for {kind} samples: use no compression"
+            f"{name} is written for integers of up to {most} bits, not for {kind} samples: use no compression"
         )
     if info.samples_per_pixel == 3 and info.photometric_interpretation not in _COLOR_MODELS:
         raise EncodingError(
@@ -156,7 +168,18 @@ def _decode_ht(data: Buffer, header: J2kHeader) -> Array:
     imagecodecs = library("imagecodecs")
     if imagecodecs is None:
         return _decode_with_openjpeg(data)
-    return np.asarray(imagecodecs.htj2k_decode(data[header.start :]))
+    check_tile_parts(data, header)
+    shape = (header.rows, header.columns, header.components)
+    size = 1 if header.precision <= 8 else 2 if header.precision <= 16 else 4
+    out = np.empty(shape if header.components > 1 else shape[:2], f"{'i' if header.signed else 'u'}{size}")
+    # The library swallows errors in the middle of a frame and leaves the remaining rows as they were. So the
+    # last row is marked, and a mark that outlives two decodings of different marks was never written over.
+    for mark in (0x5A, 0x2D):
+        out[-1] = mark
+        imagecodecs.htj2k_decode(data[header.start :], planar=False, out=out)
+        if not (out[-1] == mark).all():
+            return out
+    raise CodecError("the HTJ2K frame breaks off before its last row: it is truncated or damaged")
 
 
 def _decode_with_openjpeg(data: Buffer) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from dicom_ml.errors import CodecError, EncodingError
@@ -41,33 +43,15 @@ class JpegLsCodec(FrameCodec):
     def encode(self, frame: Array, info: FrameInfo) -> bytes:
         self.check_encodable(info)
         values = checked_frame(frame, info)
-        bits = info.bits_stored
         if info.signed:
             values = values.view(f"u{values.dtype.itemsize}")
-            if bits < info.bits_allocated:
-                values = values & values.dtype.type((1 << bits) - 1)
-        if bits == info.bits_allocated:
-            encoded = _encode_whole_cells(values)
+        if info.bits_stored < info.bits_allocated:
+            encoded = _encode_stored_bits(values, info)
             if encoded is not None:
                 return encoded
-        jpeg_ls = library("jpeg_ls")
-        if jpeg_ls is None:
-            raise EncodingError(
-                f"JPEG-LS of {bits} stored bits in {info.bits_allocated} needs pyjpegls: install it, "
-                f"or write {info.bits_allocated} stored bits"
-            )
-        interleave = 0 if info.samples_per_pixel == 1 else 2
-        return bytes(
-            jpeg_ls._encode(
-                values.tobytes(),
-                rows=info.rows,
-                columns=info.columns,
-                samples_per_pixel=info.samples_per_pixel,
-                bits_stored=bits,
-                lossy_error=0,
-                interleave_mode=interleave,
-            )
-        )
+        # Samples of whole cells, the sign extended: readers that take the sign from the header's bits and
+        # those that take it from the codestream's find the same values.
+        return _encode_whole_cells(values, info)
 
 
 def _decode(data: Buffer) -> Array:
@@ -79,9 +63,40 @@ def _decode(data: Buffer) -> Array:
     raise CodecError("no JPEG-LS decoder is installed: install imagecodecs or pyjpegls")
 
 
-def _encode_whole_cells(values: Array) -> bytes | None:
-    imagecodecs = library("imagecodecs")
-    if imagecodecs is None:
+def _encode_stored_bits(values: Array, info: FrameInfo) -> bytes | None:
+    """Encode with a codestream of Bits Stored bits, as PS3.5 8.2.3 has it, where the library can."""
+    jpeg_ls = library("jpeg_ls")
+    if jpeg_ls is None:
         return None
-    # Noise can grow by more than the room that the library reserves.
-    return bytes(imagecodecs.jpegls_encode(values, out=bytearray(values.nbytes * 2 + 1024)))
+    bits = info.bits_stored
+    cells = (values & values.dtype.type((1 << bits) - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
+    try:
+        return _encode_with_pyjpegls(jpeg_ls, cells, info, bits)
+    except RuntimeError:
+        # It reserves too little room for frames of a few pixels.
+        return None
+
+
+def _encode_whole_cells(values: Array, info: FrameInfo) -> bytes:
+    imagecodecs, jpeg_ls = library("imagecodecs"), library("jpeg_ls")
+    if imagecodecs is not None:
+        # Noise can grow by more than the room that the library reserves by itself.
+        return bytes(imagecodecs.jpegls_encode(values, out=bytearray(values.nbytes * 2 + 1024)))
+    if jpeg_ls is not None:
+        return _encode_with_pyjpegls(jpeg_ls, values, info, info.bits_allocated)
+    raise EncodingError("no JPEG-LS encoder is installed: install imagecodecs or pyjpegls")
+
+
+def _encode_with_pyjpegls(jpeg_ls: Any, cells: Array, info: FrameInfo, bits: int) -> bytes:
+    interleave = 0 if info.samples_per_pixel == 1 else 2  # by sample, as the cells are laid out
+    return bytes(
+        jpeg_ls.encode_buffer(
+            cells.tobytes(),
+            info.rows,
+            info.columns,
+            info.samples_per_pixel,
+            bits,
+            lossy_error=0,
+            interleave_mode=interleave,
+        )
+    )

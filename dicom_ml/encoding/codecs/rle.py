@@ -72,7 +72,7 @@ class RleCodec(FrameCodec):
         cells = planes((pixels, info.samples_per_pixel, container), np.uint8)
         for i in range(count):
             segment = expand(view[bounds[i] : bounds[i + 1]])
-            if info.bits_allocated == 1 and len(segment) < pixels and len(segment) >= (pixels + 7) // 8:
+            if info.bits_allocated == 1 and len(segment) < pixels and 0 <= len(segment) - (pixels + 7) // 8 <= 1:
                 # Some early writers packed eight pixels into a byte before the encoding.
                 segment = unpack_bits(segment, pixels).tobytes()
             if len(segment) < pixels:
@@ -101,11 +101,13 @@ class RleCodec(FrameCodec):
         compress = _compressor()
         cells = values.astype(info.dtype.newbyteorder("<"), copy=False).view(np.uint8)
         cells = cells.reshape(info.rows, info.columns, info.samples_per_pixel, width)
+        plane = np.empty((info.rows, info.columns), np.uint8)
         segments: list[bytes] = []
         offsets = [64]
         for sample in range(info.samples_per_pixel):
             for byte in reversed(range(width)):
-                segment = compress(np.ascontiguousarray(cells[:, :, sample, byte]))
+                plane[...] = cells[:, :, sample, byte]
+                segment = compress(plane)
                 if len(segment) % 2:
                     segment += b"\0"
                 segments.append(segment)
