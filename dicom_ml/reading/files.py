@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -22,7 +24,7 @@ ReadableSource: TypeAlias = (
 
 # Enough for the header of nearly every single-frame image, in one read.
 HEAD_BYTES = 16 * 1024
-_ZIP_MAGIC = b"PK\x03\x04"
+_ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def expand(source: Any) -> list[Candidate]:
     ----------
     source : path, bytes, pydicom Dataset, or an iterable of these
         A folder is walked with its subfolders, following no links to folders; hidden files and ``DICOMDIR`` are
-        left out. A zip file gives its members, read into memory.
+        left out. A zip file gives its members, read into memory; a file packed by gzip is unpacked.
 
     Returns
     -------
@@ -134,14 +136,24 @@ def _expand_path(path: str) -> list[Candidate]:
         return list(_walk(path))
     if not os.path.exists(path):
         raise FileError(f"{path} does not exist")
-    if not path.lower().endswith(".dcm") and _is_zip(path):
+    magic = b"" if path.lower().endswith(".dcm") else _first_bytes(path)
+    if magic == _ZIP_MAGIC:
         return _unzip(path)
+    if magic[:2] == _GZIP_MAGIC:
+        try:
+            with gzip.open(path) as handle:
+                return [Candidate(path, data=handle.read())]
+        except (OSError, EOFError, zlib.error) as error:
+            raise FileError(f"{path} cannot be unpacked: {error}") from error
     return [Candidate(path, path)]
 
 
 def _walk(folder: str) -> Iterable[Candidate]:
-    with os.scandir(folder) as entries:
-        children = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as entries:
+            children = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise FileError(f"the folder {folder} cannot be read: {error.strerror}") from error
     for entry in children:
         if entry.name.startswith(".") or entry.name.upper() == "DICOMDIR":
             continue
@@ -151,9 +163,12 @@ def _walk(folder: str) -> Iterable[Candidate]:
             yield Candidate(entry.path, entry.path)
 
 
-def _is_zip(path: str) -> bool:
-    with open(path, "rb") as handle:
-        return handle.read(4) == _ZIP_MAGIC
+def _first_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(4)
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _unzip(path: str) -> list[Candidate]:

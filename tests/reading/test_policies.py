@@ -105,7 +105,7 @@ def test_tolerance_is_the_callers(tmp_path: Path) -> None:
     series = Series(ramp((6, 4, 4)))
     series.positions = [series.position(p) for p in (0, 1, 2.08, 3, 4, 5)]
     folder = series.write(tmp_path)
-    with pytest.raises(SeriesError, match="spaced|place"):
+    with pytest.raises(SeriesError, match=r"spaced|place"):
         read_volume(folder)
     assert read_volume(folder, tolerance=0.25).shape[0] == 6
 

@@ -286,7 +286,7 @@ def test_broken_numbers_are_named(tmp_path: Path) -> None:
     for old, new in ((spacing, b"0,75\\0.5"), (position, b"nan\\-60\\-70"), (spacing, b"0.7500.5")):
         content = file.read_bytes()
         assert old in content
-        with pytest.raises(FileError, match="expected . decimal numbers"):
+        with pytest.raises(FileError, match=r"expected . decimal numbers"):
             read_volume([content.replace(old, new)])
 
 
@@ -312,7 +312,7 @@ def test_different_orientations(tmp_path: Path) -> None:
         if d in (1, 3):
             ds.ImageOrientationPatient = list(make.SAGITTAL)
 
-    with pytest.raises(SeriesError, match="2 different orientations: 3 of 6 x 8.*2 of 6 x 8"):
+    with pytest.raises(SeriesError, match=r"2 different orientations: 3 of 6 x 8.*2 of 6 x 8"):
         read_volume(Series(ramp(), change=change).write(tmp_path))
 
 

@@ -98,7 +98,7 @@ def test_a_slope_that_is_none(tmp_path: Path, slope: str) -> None:
     assert old in content
     text = slope.encode() + b" " * (len(slope) % 2)
     file.write_bytes(content.replace(old, b"\x28\x00\x53\x10DS" + len(text).to_bytes(2, "little") + text))
-    with pytest.raises(FileError, match="RescaleSlope|Rescale Slope"):
+    with pytest.raises(FileError, match=r"RescaleSlope|Rescale Slope"):
         read_volume(folder)
 
 
@@ -218,7 +218,7 @@ def test_padding_is_metadata(tmp_path: Path) -> None:
 def test_palette_colour(tmp_path: Path) -> None:
     series = Series(ramp(dtype=np.uint8, bits=8), attributes={"PhotometricInterpretation": "PALETTE COLOR"})
     folder = series.write(tmp_path)
-    with pytest.raises(SeriesError, match="palette colour image.*units='stored'"):
+    with pytest.raises(SeriesError, match=r"palette colour image.*units='stored'"):
         read_volume(folder)
     np.testing.assert_array_equal(read_volume(folder, units="stored").array, series.stored)
 
@@ -284,7 +284,7 @@ def test_presets_of_the_files(tmp_path: Path) -> None:
     lung = volume.windowed(-600, 1500, function="LINEAR_EXACT")
     np.testing.assert_array_equal(volume.windowed(preset=1), lung)
     np.testing.assert_array_equal(volume.windowed(preset="lung"), lung)
-    with pytest.raises(SeriesError, match="no display preset 'bone' .*'SOFT'.*'LUNG'"):
+    with pytest.raises(SeriesError, match=r"no display preset 'bone' .*'SOFT'.*'LUNG'"):
         volume.windowed(preset="bone")
     assert read_volume(tmp_path, units="stored").presets == ()
 
