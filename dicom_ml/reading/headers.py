@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import math
 import struct
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -77,6 +80,8 @@ class Header:
 
     def refusal(self) -> str | None:
         """Why this file cannot be part of a volume; None when it can."""
+        if "MOSAIC" in self.image_type:
+            return "is a mosaic (many slices side by side in one image), which has to be converted to enhanced MR first"
         advice = _ADVICE.get(self.sop_class)
         if advice is not None:
             return f"is a {sop_class_name(self.sop_class)} ({advice})"
@@ -153,12 +158,9 @@ class Header:
 
     def dataset(self, keywords: tuple[str, ...]) -> pydicom.Dataset:
         """Some top-level elements, parsed by pydicom."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tags: list[Any] = list(keywords)
-            return pydicom.dcmread(
-                io.BytesIO(bytes(self.view.data)), stop_before_pixels=True, force=True, specific_tags=tags
-            )
+        tags: list[Any] = list(keywords)
+        data = io.BytesIO(bytes(self.view.data))
+        return pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=tags)
 
 
 @lru_cache(maxsize=256)
@@ -224,11 +226,9 @@ def parse_items(data: Any, offset: int, length: int, implicit: bool, name: str) 
     try:
         found = []
         for start, end in items_of(data, offset, length, implicit):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found.append(read_dataset(io.BytesIO(bytes(data[start:end])), implicit, True))
+            found.append(read_dataset(io.BytesIO(bytes(data[start:end])), implicit, True))
         return found
-    except (NotLean, struct.error, ValueError, EOFError) as error:
+    except Exception as error:  # pydicom raises whatever it stumbles over
         raise FileError(f"{name}: a sequence of its header cannot be read: {error}") from error
 
 
@@ -253,7 +253,7 @@ def read_header(candidate: Candidate) -> Header:
             if len(data) >= size:
                 raise FileError(f"{candidate.name} is truncated: its header goes on past its end") from None
             wanted = max(more.size + HEAD_BYTES, 4 * len(data))
-        except NotLean as reason:
+        except (NotLean, struct.error) as reason:
             if bytes(data[128:132]) != b"DICM" and not _looks_like_dicom(data):
                 raise NotDicom(candidate.name) from None
             header = _by_pydicom(candidate)
@@ -270,33 +270,51 @@ def read_header(candidate: Candidate) -> Header:
 
 def _by_pydicom(candidate: Candidate) -> Header:
     """Let pydicom parse what the scanner will not, and scan the header as pydicom writes it again."""
-    content = candidate.read()
-    dataset = parse_file(candidate.name, content)
+    dataset = parse_file(candidate.name, candidate.read())
     syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", "") or "")
     if not syntax:
         implicit, little = dataset.original_encoding
         syntax = "1.2.840.10008.1.2" if implicit else _EXPLICIT_LE if little else "1.2.840.10008.1.2.2"
-    pixels, keyword = None, ""
-    for tag, name in _PIXEL_KEYWORDS.items():
-        if tag in dataset:
-            element = dataset[tag]
-            pixels, keyword = (str(element.VR), 0, len(element.value or b"")), name
-            del dataset[tag]
-    for tag in filter(lambda tag: tag.group > 0x7FE0 or tag.group < 8, list(dataset.keys())):
-        del dataset[tag]
-    buffer = io.BytesIO()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            meta = pydicom.dataset.FileMetaDataset()
-            meta.TransferSyntaxUID = UID(_EXPLICIT_LE)
-            dataset.file_meta = meta
-            pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=False)
-        header = b"\0" * 128 + b"DICM" if buffer.getvalue()[128:132] != b"DICM" else b""
-        view = FileView(header + buffer.getvalue())
+        with _quietly():
+            pixels, keyword = _take_pixels(dataset)
+            view = FileView(_encode_header(dataset))
     except Exception as error:
         raise FileError(f"{candidate.name}: its header cannot be read ({type(error).__name__}: {error})") from error
     return _header(candidate, view, syntax, False, pixels, keyword)
+
+
+def _take_pixels(dataset: pydicom.Dataset) -> tuple[tuple[str, int, int] | None, str]:
+    """Take the pixel data out of a data set: its VR, place and length, and its keyword."""
+    for tag, name in _PIXEL_KEYWORDS.items():
+        if tag in dataset:
+            element = dataset[tag]
+            del dataset[tag]
+            return (str(element.VR), 0, len(element.value or b"")), name
+    return None, ""
+
+
+def _encode_header(dataset: pydicom.Dataset) -> bytes:
+    for tag in filter(lambda tag: tag.group > 0x7FE0 or tag.group < 8, list(dataset.keys())):
+        del dataset[tag]
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = UID(_EXPLICIT_LE)
+    dataset.file_meta = meta
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    content = buffer.getvalue()
+    return content if content[128:132] == b"DICM" else b"\0" * 128 + b"DICM" + content
+
+
+_WARNINGS_LOCK = threading.Lock()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without pydicom's remarks on values that are not used. Filters are global, so only one thread changes them."""
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def parse_file(name: str, content: bytes) -> pydicom.Dataset:
@@ -304,8 +322,7 @@ def parse_file(name: str, content: bytes) -> pydicom.Dataset:
     if content[128:132] != b"DICM" and not _looks_like_dicom(content):
         raise NotDicom(name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quietly():
             dataset = pydicom.dcmread(io.BytesIO(content), force=True)
             known = any(tag in dataset for tag in (0x00080016, 0x00080018, 0x00080060, 0x00280010, 0x00041220))
     except InvalidDicomError as error:

@@ -131,8 +131,7 @@ class _Reader:
         assert header.pixels is not None
         _, offset, length = header.pixels
         if not header.in_place:
-            dataset = parse_file(header.name, header.candidate.read())
-            value = dataset[header.pixel_keyword].value or b""
+            value = _pixel_bytes(header)
             return FrameIndex.from_buffer(
                 value, 0, None if is_encapsulated(info.transfer_syntax_uid) else len(value), info, header.frames
             )
@@ -199,7 +198,11 @@ def same_pixels(first: Header, second: Header) -> bool:
 def _pixel_bytes(header: Header) -> bytes:
     assert header.pixels is not None
     if not header.in_place:
-        return bytes(parse_file(header.name, header.candidate.read())[header.pixel_keyword].value or b"")
+        dataset = parse_file(header.name, header.candidate.read())
+        try:
+            return bytes(dataset[header.pixel_keyword].value or b"")
+        except Exception as error:
+            raise FileError(f"{header.name}: its pixel data cannot be read: {error}") from error
     _, offset, length = header.pixels
     content = header.candidate.read()
     return content[offset:] if length == 0xFFFFFFFF else content[offset : offset + length]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dicom_ml.errors import DicomMLWarning, SeriesError
+from dicom_ml.errors import DicomMLWarning, GeometryError, SeriesError
 from dicom_ml.geometry import FloatArray, PlaneStack, affine_from_plane, stack_planes, unit_orientation
 from dicom_ml.reading.phases import Phases, find_phases, match_phase
 from dicom_ml.reading.pixels import same_pixels
@@ -139,6 +139,11 @@ def _one_geometry(planes: list[Plane], policies: Policies) -> list[Plane]:
         lacking = [plane for plane in planes if getattr(plane, name) is None]
         if lacking:
             raise SeriesError(_lacking(keyword, lacking, planes))
+    for cosines, plane in {plane.orientation or (): plane for plane in planes}.items():
+        try:
+            unit_orientation(cosines)
+        except GeometryError as error:
+            raise SeriesError(f"{plane.name}: {error}") from error
     parts = _grouped(planes, lambda p: (p.orientation, p.header.rows, p.header.columns), _alike)
     if len(parts) > 1:
         # a few images across the others are scouts, whatever their Image Type says

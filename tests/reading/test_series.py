@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from dicom_ml import DicomMLWarning, FileError, GeometryError, SeriesError, read_volume
+from dicom_ml import DicomMLError, DicomMLWarning, FileError, SeriesError, read_volume
 from dicom_ml.source import SourceSeries
 from tests.reading import _make as make
 from tests.reading._make import Series, ramp
@@ -318,7 +318,7 @@ def test_different_orientations(tmp_path: Path) -> None:
 
 def test_an_orientation_that_is_none(tmp_path: Path) -> None:
     series = Series(ramp(), attributes={"ImageOrientationPatient": ["1", "0", "0", "1", "0", "0"]})
-    with pytest.raises(GeometryError, match="right angles"):
+    with pytest.raises(SeriesError, match="right angles"):
         read_volume(series.write(tmp_path))
 
 
@@ -381,3 +381,33 @@ def test_reading_from_many_threads(tmp_path: Path) -> None:
         found = list(pool.map(lambda n: read_volume(folders[n % 2], threads=2).array, range(12)))
     for n, array in enumerate(found):
         np.testing.assert_array_equal(array, expected[n % 2])
+
+
+def test_a_mosaic_is_refused(tmp_path: Path) -> None:
+    series = Series(ramp(), modality="MR", attributes={"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]})
+    with pytest.raises(SeriesError, match="mosaic"):
+        read_volume(series.write(tmp_path))
+
+
+def test_damaged_headers_fail_by_name(tmp_path: Path) -> None:
+    """Whatever a byte of the header is turned into, nothing but an error of ours, or a finite volume, comes out."""
+    rng = np.random.default_rng(0)
+    contents = []
+    for syntax in (make.EXPLICIT, make.IMPLICIT, make.BIG, make.RLE):
+        series = Series(ramp((1, 8, 8)), syntax=syntax)
+        contents.append(next(series.write(tmp_path / syntax).iterdir()).read_bytes())
+        enhanced = make.enhanced(Series(ramp((3, 4, 4))))
+        contents.append(make.write(enhanced, tmp_path / f"e{syntax}", syntax).read_bytes())
+    for number in range(400):
+        content = bytearray(contents[number % len(contents)])
+        at = int(rng.integers(128, len(content)))
+        if number % 3:
+            content[at] = int(rng.integers(256))
+        else:
+            del content[at : at + int(rng.integers(1, 20))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                assert np.isfinite(read_volume(bytes(content)).array).all()
+            except DicomMLError:
+                pass
