@@ -20,7 +20,7 @@ import numpy.typing as npt
 from dicom_ml.codes import Code, code_to_dataset
 from dicom_ml.encoding.uids import derived_uid, new_uid
 from dicom_ml.encoding.writer import dataset_bytes, element_bytes, item_bytes, sequence_bytes
-from dicom_ml.errors import DicomMLWarning, EncodingError
+from dicom_ml.errors import DicomMLWarning, EncodingError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.source import SourceSeries
 
@@ -34,6 +34,7 @@ __all__ = [
     "copied_dataset",
     "declare_characters",
     "describe",
+    "fit_to_source",
     "frame_groups",
     "header_bytes",
     "number_string",
@@ -214,6 +215,71 @@ def declare_characters(ds: Dataset) -> None:
 
 
 # ---------------------------------------------------------------------- frames in planes
+def fit_to_source(
+    array: npt.NDArray[Any], source: SourceSeries, affine: npt.ArrayLike | None
+) -> tuple[Grid, npt.NDArray[Any], bool]:
+    """Decide on which planes an array ``(..., D, H, W)`` is written.
+
+    Parameters
+    ----------
+    affine : array_like of shape (4, 4), optional
+        Of an array on a grid of its own; where that shares the source's lattice, the array is brought to its planes.
+
+    Returns
+    -------
+    grid : Grid
+        Its slices increase along their normal.
+    array : ndarray
+        In the order of that grid; the one given, or a view of it, wherever that can be.
+    on_source : bool
+        Whether the grid's slices are the source's.
+
+    Raises
+    ------
+    GeometryError
+        If the shape is not the source's, or the axes of a grid of its own are not at right angles.
+    """
+    shape = array.shape[-3], array.shape[-2], array.shape[-1]
+    if affine is None:
+        if source.grid is None:
+            raise GeometryError("the source has no grid of its own; pass affine= of the array")
+        if shape != source.grid.shape:
+            raise GeometryError(
+                f"the array has shape (D, H, W) = {shape}, the source {source.grid.shape}; "
+                "resample it to the source's grid, or pass affine= for an array on a grid of its own"
+            )
+        return source.grid, array, True
+    grid = Grid(shape, np.asarray(affine, dtype=np.float64))
+    if source.grid is not None and (placed := _on_lattice(array, grid, source.grid)) is not None:
+        return source.grid, placed, True
+    if not grid.is_orthogonal:
+        raise GeometryError(
+            "the axes of the array's affine are not at right angles, which stored planes must be; "
+            "resample it to a grid that is not sheared"
+        )
+    if grid.affine[:3, 0] @ grid.normal < 0:
+        return grid.flip([0]), np.flip(array, axis=-3), False
+    return grid, array, False
+
+
+def _on_lattice(array: npt.NDArray[Any], grid: Grid, source: Grid) -> npt.NDArray[Any] | None:
+    """The array on the source's whole grid, zero around it, where it shares the lattice and lies within; else None."""
+    alignment = grid.align(source)
+    if alignment is None:
+        return None
+    start = alignment.start(grid.shape)
+    moved = alignment.reorder(array)
+    shape = moved.shape[-3:]
+    if any(s < 0 or s + n > m for s, n, m in zip(start, shape, source.shape, strict=True)):
+        return None
+    if shape == source.shape:
+        return moved
+    whole = np.zeros((*moved.shape[:-3], *source.shape), dtype=moved.dtype)
+    (d, h, w), (depth, height, width) = start, shape
+    whole[..., d : d + depth, h : h + height, w : w + width] = moved
+    return whole
+
+
 def plane_groups(source: SourceSeries, grid: Grid, on_source: bool, derivation: Code) -> Dataset:
     """Shared functional groups of planes of a grid: pixel measures and orientation (PS3.3 C.7.6.16.2.1, .2.4).
 

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import transfer_syntax
 from dicom_ml.encoding.writer import atomic_file, file_head
-from dicom_ml.errors import EncodingError, GeometryError
+from dicom_ml.errors import EncodingError
 from dicom_ml.geometry import Grid
-from dicom_ml.objects.derived import Description, describe, header_bytes
+from dicom_ml.objects.derived import Description, describe, fit_to_source, header_bytes
+from dicom_ml.objects.placing import target_of
 from dicom_ml.objects.segmentation.descriptions import Segment, number_segments
 from dicom_ml.objects.segmentation.header import Coding, header_dataset, segment_frame_groups
 from dicom_ml.objects.segmentation.masks import Mask, as_mask
-from dicom_ml.objects.segmentation.placing import Target, place_channels, place_labels
+from dicom_ml.objects.segmentation.placing import place_channels, place_labels
 from dicom_ml.objects.segmentation.reading import StoredSegmentation, read_stored
 from dicom_ml.objects.segmentation.writing import FramePlan, plan_frames, write_frames
 from dicom_ml.source import SourceSeries, as_source
@@ -114,7 +114,8 @@ class Segmentation:
             segment.check_algorithm()
         maximum = _check_fraction(max_fractional_value, fractional_type)
         looked_at = as_mask(mask, [int(s.number or 0) for s in numbered], kind, maximum)
-        grid, looked_at, on_source = _fit(looked_at, record, affine)
+        grid, fitted, on_source = fit_to_source(looked_at.array, record, affine)
+        looked_at = looked_at if fitted is looked_at.array else looked_at.changed(fitted)
         seed = (record.series_instance_uid, *record.sop_instance_uids, kind, repr(numbered)) if deterministic else None
         defaults = {"series_description": "Segmentation", "content_label": "SEGMENTATION"}
         coding = Coding(kind, _bits(kind, numbered), fractional_type.upper(), maximum)
@@ -257,7 +258,7 @@ class Segmentation:
             If segments overlap and no policy was given.
         """
         stored = self._stored()
-        return place_labels(stored, _target(stored, on, outside, resample), segments, overlap, threshold, dtype)
+        return place_labels(stored, target_of(stored, on, outside, resample), segments, overlap, threshold, dtype)
 
     def channels(
         self,
@@ -285,7 +286,7 @@ class Segmentation:
             If the grids do not go together.
         """
         stored = self._stored()
-        return place_channels(stored, _target(stored, on, outside, resample), segments)
+        return place_channels(stored, target_of(stored, on, outside, resample), segments)
 
     def _stored(self) -> StoredSegmentation:
         """The object as a file is read, so that what is shown is what is written."""
@@ -392,69 +393,3 @@ def _check_fraction(maximum: int, fractional_type: str) -> int:
     if str(fractional_type).upper() not in ("PROBABILITY", "OCCUPANCY"):
         raise EncodingError(f"fractional_type is 'probability' or 'occupancy', found {fractional_type!r}")
     return int(maximum)
-
-
-def _fit(mask: Mask, source: SourceSeries, affine: npt.ArrayLike | None) -> tuple[Grid, Mask, bool]:
-    """Grid of the mask, the mask in the order of that grid, and whether its slices are the source's."""
-    if affine is None:
-        if source.grid is None:
-            raise GeometryError("the source has no grid of its own; pass affine= of the mask")
-        if mask.shape != source.grid.shape:
-            raise GeometryError(
-                f"the mask has shape (D, H, W) = {mask.shape}, the source {source.grid.shape}; "
-                "resample it to the source's grid, or pass affine= for a mask on a grid of its own"
-            )
-        return source.grid, mask, True
-    grid = Grid(mask.shape, np.asarray(affine, dtype=np.float64))
-    if source.grid is not None and (placed := _on_source_lattice(mask, grid, source.grid)) is not None:
-        return source.grid, placed, True
-    if not grid.is_orthogonal:
-        raise GeometryError(
-            "the axes of the mask's affine are not at right angles, which planes of a segmentation must be; "
-            "resample the mask to a grid that is not sheared"
-        )
-    if grid.affine[:3, 0] @ grid.normal < 0:
-        return grid.flip([0]), mask.changed(np.flip(mask.array, axis=-3)), False
-    return grid, mask, False
-
-
-def _on_source_lattice(mask: Mask, grid: Grid, source: Grid) -> Mask | None:
-    """The mask on the source's whole grid, where it shares the lattice and lies within; else None."""
-    alignment = grid.align(source)
-    if alignment is None:
-        return None
-    start = alignment.start(grid.shape)
-    moved = alignment.reorder(mask.array)
-    shape = moved.shape[-3:]
-    if any(s < 0 or s + n > m for s, n, m in zip(start, shape, source.shape, strict=True)):
-        return None
-    if shape == source.shape:
-        return mask.changed(moved)
-    whole = np.zeros((*moved.shape[:-3], *source.shape), dtype=moved.dtype)
-    (d, h, w), (depth, height, width) = start, shape
-    whole[..., d : d + depth, h : h + height, w : w + width] = moved
-    return mask.changed(whole)
-
-
-def _target(stored: StoredSegmentation, on: Any, outside: str, resample: bool) -> Target:
-    """Grid to put the object on; another frame of reference is refused."""
-    if on is None:
-        return Target(stored.grid, outside, resample)
-    if isinstance(on, Grid):
-        return Target(on, outside, resample)
-    grid = getattr(on, "grid", None)
-    record = on if isinstance(on, SourceSeries) else getattr(on, "source", None)
-    if not isinstance(grid, Grid):
-        record = as_source(on)
-        grid = record.grid
-    if not isinstance(grid, Grid):
-        raise GeometryError("the images asked for have no grid in patient space")
-    frames = stored.frame_of_reference_uid, getattr(record, "frame_of_reference_uid", "")
-    if all(frames) and frames[0] != frames[1] and isinstance(record, SourceSeries):
-        named = record.series_instance_uid in stored.referenced_series
-        if not named and not set(stored.source_instances) & set(record.sop_instance_uids):
-            raise GeometryError(
-                f"{stored.name}: its frame of reference {frames[0]} is not that of the images ({frames[1]}), and it "
-                "does not refer to them: positions cannot be compared. Pass on=volume.grid to take them as they are"
-            )
-    return Target(grid, outside, resample)
