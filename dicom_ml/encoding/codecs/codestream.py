@@ -21,6 +21,7 @@ __all__ = [
     "check_end",
     "check_size",
     "check_tile_parts",
+    "has_end",
     "read_j2k_header",
     "read_jpeg_header",
 ]
@@ -178,13 +179,17 @@ def check_tile_parts(data: Buffer, header: J2kHeader) -> None:
 
 def check_end(data: Buffer) -> None:
     """Warn where a JPEG frame has no end marker: the decoder fills what is missing with grey."""
-    if bytes(data[-4:]).rstrip(b"\0").endswith(b"\xff\xd9") or b"\xff\xd9" in bytes(data[-4096:]):
-        return
-    warnings.warn(
-        "a JPEG frame has no end marker: it may be truncated, and its lower part grey",
-        DicomMLWarning,
-        stacklevel=5,
-    )
+    if not has_end(data):
+        warnings.warn(
+            "a JPEG frame has no end marker: it may be truncated, and its lower part grey",
+            DicomMLWarning,
+            stacklevel=5,
+        )
+
+
+def has_end(data: Buffer) -> bool:
+    """Whether a JPEG or JPEG-LS frame ends with an end of image; padding may follow."""
+    return b"\xff\xd9" in bytes(data[-4:]) or b"\xff\xd9" in bytes(data[-4096:])
 
 
 def _hex(data: Buffer) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from dicom_ml.errors import CodecError, EncodingError
 
 from .base import Array, Buffer, FrameCodec, FrameInfo
-from .codestream import check_size, read_jpeg_header
+from .codestream import check_size, has_end, read_jpeg_header
 from .optional import library
 from .registry import register_codec
 from .samples import checked_frame, fit_decoded
@@ -27,6 +27,9 @@ class JpegLsCodec(FrameCodec):
     def decode(self, data: Buffer, info: FrameInfo) -> Array:
         header = read_jpeg_header(data)
         check_size(header, info)
+        if not has_end(data):
+            # CharLS takes seconds to find that out.
+            raise CodecError("the JPEG-LS frame has no end marker: it is truncated")
         return fit_decoded(_decode(data), info, header.precision, signed=False)
 
     def check_encodable(self, info: FrameInfo) -> None:
