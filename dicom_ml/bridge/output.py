@@ -337,6 +337,11 @@ class SegmentationOutput:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise EncodingError(f"filename must stay inside the output folder, found {self.filename!r}")
 
+    @property
+    def numbers(self) -> list[int]:
+        """Value of each segment in label maps, in the order of the channels."""
+        return [place if s.number is None else s.number for place, s in enumerate(self.segments, start=1)]
+
     # ------------------------------------------------------------------ identity
     def identity(self, source: SourceSeries, model: str = "") -> str:
         """SHA-256, in hexadecimal digits, of all that a result follows from: source, settings and model."""
@@ -417,12 +422,15 @@ class SegmentationOutput:
         record = as_source(source).check()
         values = as_channels_or_labels(array, self.segments, self.kind)
         flat = values.ndim == 3
+        order = sorted(range(len(self.segments)), key=lambda i: self.numbers[i])
+        if not flat and order != list(range(len(order))):
+            values = values[order]  # a segmentation counts its channels by the segments' numbers
         placed, own = place_on_source(values[None] if flat else values, affine, record, self.on_mismatch)
         uids = self._record(record, Path(), model, written=False)
         return Segmentation.from_array(
             placed[0] if flat else placed,
             source=record,
-            segments=list(self.segments),
+            segments=[self.segments[i] for i in order],
             kind=self.kind,
             affine=own,
             sop_instance_uid=uids.sop_instance_uid,

@@ -34,6 +34,7 @@ __all__ = [
     "mask_tensor",
     "prediction_array",
     "series_name",
+    "torch",
     "torch_array",
 ]
 
@@ -66,8 +67,21 @@ def allow_cached_items() -> None:
     torch.serialization.add_safe_globals([*names, np.ndarray, np.dtype, rebuild, *kinds])
 
 
+def collate_meta_tensors() -> None:
+    """Let torch's ``default_collate`` collate MetaTensors, as MONAI's own collation does once it has been used.
+
+    Until then a batch carries the meta of its first item only, and says nothing of it.
+    """
+    from monai.data import MetaTensor
+    from monai.data.utils import collate_meta_tensor_fn
+    from torch.utils.data._utils.collate import default_collate_fn_map
+
+    default_collate_fn_map.update({MetaTensor: collate_meta_tensor_fn})
+
+
 if has_monai():
     allow_cached_items()
+    collate_meta_tensors()
 
 
 def torch_array(array: Array) -> Array:

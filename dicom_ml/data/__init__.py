@@ -1,1 +1,41 @@
-"""Torch datasets, samplers and Lightning data modules over DICOM."""
+"""Torch datasets and Lightning data modules over DICOM series.
+
+Names are loaded when first used: the datasets need torch, the data modules need Lightning, and neither brings in the
+other. MONAI is used where it is installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dicom_ml.data.dataset import VolumeDataset as VolumeDataset
+    from dicom_ml.data.dataset import collate_items as collate_items
+    from dicom_ml.data.module import VolumeDataModule as VolumeDataModule
+    from dicom_ml.data.records import find_series as find_series
+    from dicom_ml.data.records import split_by_patient as split_by_patient
+
+_HOMES = {
+    "VolumeDataModule": "dicom_ml.data.module",
+    "VolumeDataset": "dicom_ml.data.dataset",
+    "collate_items": "dicom_ml.data.dataset",
+    "find_series": "dicom_ml.data.records",
+    "split_by_patient": "dicom_ml.data.records",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module 'dicom_ml.data' has no attribute {name!r}") from None
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,225 @@
+"""Which series there are, which patient each belongs to, and who goes into which part of an experiment.
+
+A record is a mapping that names an ``"image"`` (a folder, a zip, a file or a list of files) and may name a
+``"label"`` (segmentation files) and a ``"patient"``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from dicom_ml.errors import DicomMLWarning, SeriesError
+
+__all__ = ["Record", "as_record", "find_series", "patient_key", "split_by_patient"]
+
+Record: TypeAlias = dict[str, Any]
+
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "PatientID",
+    "IssuerOfPatientID", "Rows", "SamplesPerPixel",
+]  # fmt: skip
+
+
+def as_record(item: Any) -> Record:
+    """A record of what names one: a mapping as it is, anything else as the image."""
+    return dict(item) if isinstance(item, Mapping) else {"image": item}
+
+
+def find_series(
+    folder: str | os.PathLike[str], *, modalities: Sequence[str] | None = None, labels: bool = True
+) -> list[Record]:
+    """Find the image series under a folder, and the segmentations that refer to them.
+
+    Parameters
+    ----------
+    folder : path
+        Walked with its subfolders.
+    modalities : sequence of str, optional
+        Only these, such as ``("CT", "MR")``.
+    labels : bool
+        Look for segmentations of the series found.
+
+    Returns
+    -------
+    list of dict
+        One for each series, ordered by its first file: ``"image"`` (list of files), ``"label"`` (list of
+        segmentation files, where there are any), ``"patient"`` (a digest that tells patients apart and names
+        none), ``"study_instance_uid"``, ``"series_instance_uid"``, ``"modality"``.
+
+    Raises
+    ------
+    SeriesError
+        If there is no series.
+    """
+    series: dict[str, Record] = {}
+    segmentations: list[tuple[str, set[str]]] = []
+    broken: list[str] = []
+    for path in _files(folder):
+        head = _head(path)
+        if head is None:
+            continue
+        try:
+            if str(head.get("SOPClassUID", "")) in _SEGMENTATIONS:
+                if labels:
+                    segmentations.append((path, _referenced_series(path)))
+                continue
+            if not head.get("Rows") or int(head.get("SamplesPerPixel") or 1) != 1:
+                continue
+            modality = str(head.get("Modality") or "")
+            if modalities is not None and modality not in modalities:
+                continue
+            uid = str(head.get("SeriesInstanceUID") or "")
+            record = series.setdefault(
+                uid,
+                {
+                    "image": [],
+                    "patient": _digest(head),
+                    "study_instance_uid": str(head.get("StudyInstanceUID") or ""),
+                    "series_instance_uid": uid,
+                    "modality": modality,
+                },
+            )
+            record["image"].append(path)
+        except Exception:
+            broken.append(path)
+    if broken:
+        warnings.warn(
+            f"{len(broken)} files cannot be understood and were left out; the first: {broken[0]}",
+            DicomMLWarning,
+            stacklevel=2,
+        )
+    for path, uids in segmentations:
+        for uid in uids & series.keys():
+            series[uid].setdefault("label", []).append(path)
+    if not series:
+        raise SeriesError(f"{os.fspath(folder)} holds no image series" + (f" of {modalities}" if modalities else ""))
+    return list(series.values())
+
+
+def _files(folder: str | os.PathLike[str]) -> Iterable[str]:
+    root = Path(folder)
+    if not root.is_dir():
+        raise SeriesError(f"{root} is no folder")
+    for where, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and name.upper() != "DICOMDIR":
+                yield os.path.join(where, name)
+
+
+def _head(path: str) -> Any:
+    """The few attributes that say what a file is; None where it is no DICOM."""
+    import pydicom
+
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=False)
+    except Exception:
+        return None
+
+
+def _referenced_series(path: str) -> set[str]:
+    import pydicom
+
+    ds = pydicom.dcmread(
+        path, stop_before_pixels=True, specific_tags=["ReferencedSeriesSequence", "SourceImageSequence"]
+    )
+    return {str(item.get("SeriesInstanceUID", "")) for item in ds.get("ReferencedSeriesSequence") or ()}
+
+
+def _digest(head: Any) -> str:
+    """What tells patients apart: Patient ID and its issuer, hashed. Empty where there is no Patient ID."""
+    identifier = str(head.get("PatientID") or "").strip()
+    if not identifier:
+        return ""
+    issuer = str(head.get("IssuerOfPatientID") or "").strip()
+    return hashlib.sha256(f"{issuer}\0{identifier}".encode()).hexdigest()[:16]
+
+
+def patient_key(record: Any) -> str:
+    """What tells a record's patient from others: its ``"patient"``, else a digest of the images' Patient ID.
+
+    Raises
+    ------
+    SeriesError
+        If neither is known.
+    """
+    record = as_record(record)
+    named = record.get("patient")
+    if named not in (None, ""):
+        return str(named)
+    image = record.get("image")
+    first = next(iter(image), None) if isinstance(image, (list, tuple)) else image
+    if first is not None and os.path.isdir(first):
+        heads = (head for head in map(_head, _files(first)) if head is not None)
+        head = next((h for h in heads if h.get("SeriesInstanceUID")), None)
+    else:
+        head = None if first is None else _head(os.fspath(first))
+    key = "" if head is None else _digest(head)
+    if not key:
+        raise SeriesError(
+            "a record's patient is not known: its images have no Patient ID; give it a 'patient' of your own, so that "
+            "no patient can be in two parts"
+        )
+    return key
+
+
+def split_by_patient(
+    records: Sequence[Any],
+    fractions: Sequence[float] | Mapping[str, float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    *,
+    patient: Callable[[Any], str] = patient_key,
+    stable: bool = False,
+) -> Any:
+    """Split records so that no patient is in two parts.
+
+    Patients are ordered by a hash of ``seed`` and their key, so the order of the records does not matter, and the
+    same patients are split alike on every machine.
+
+    Parameters
+    ----------
+    records : sequence of record or path
+    fractions : sequence or mapping of str to float
+        Share of the patients in each part; they add up to 1.
+    seed : int
+    patient : callable
+        Gives the key of a record's patient.
+    stable : bool
+        Decide for each patient by its hash alone: a patient keeps its part when others join the cohort, but
+        shares are met only on average. Otherwise shares are met to within one patient.
+
+    Returns
+    -------
+    list of list, or dict of str to list, as ``fractions`` is
+
+    Raises
+    ------
+    SeriesError
+        If a patient is not known, or the fractions are none.
+    """
+    names = list(fractions) if isinstance(fractions, Mapping) else None
+    shares = [float(v) for v in (fractions.values() if isinstance(fractions, Mapping) else fractions)]
+    if not shares or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise SeriesError(f"fractions are not negative and add up to 1, found {shares}")
+    keys = [str(patient(record)) for record in records]
+    place = {key: hashlib.sha256(f"{seed}\0{key}".encode()).digest() for key in set(keys)}
+    bounds = [sum(shares[: i + 1]) for i in range(len(shares))]
+    if stable:
+        part = {key: _part(int.from_bytes(h[:8], "big") / 2**64, bounds) for key, h in place.items()}
+    else:
+        order = sorted(place, key=lambda key: place[key])
+        part = {key: _part((i + 0.5) / len(order), bounds) for i, key in enumerate(order)}
+    parts: list[list[Any]] = [[] for _ in shares]
+    for record, key in zip(records, keys, strict=True):
+        parts[part[key]].append(record)
+    return parts if names is None else dict(zip(names, parts, strict=True))
+
+
+def _part(value: float, bounds: Sequence[float]) -> int:
+    return next((i for i, bound in enumerate(bounds) if value < bound), len(bounds) - 1)
