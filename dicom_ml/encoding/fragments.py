@@ -103,7 +103,8 @@ def group_fragments(
     follows = np.zeros(count, bool)
     follows[0] = True
     for i, (start, length) in enumerate(zip(fragments.starts.tolist(), fragments.lengths.tolist(), strict=True)):
-        begins[i] = bytes(view[start : start + min(length, 8)]).startswith(_STARTS)
+        head = bytes(view[start : start + min(length, 8)])
+        begins[i] = head.startswith(_STARTS) or head == _STARTS[0][:2]
         if i + 1 < count:
             # Padding may follow the end marker.
             tail = bytes(view[start + max(length - 4, 0) : start + length]).rstrip(b"\0")
