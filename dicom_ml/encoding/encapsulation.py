@@ -47,7 +47,7 @@ def _offsets(lengths: Sequence[int] | NDArray[np.integer]) -> tuple[NDArray[np.u
     steps = padded + np.uint64(_ITEM.size)
     offsets = np.zeros(sizes.size, np.uint64)
     np.cumsum(steps[:-1], out=offsets[1:])
-    return offsets, sizes
+    return offsets, padded
 
 
 def basic_offsets_fit(lengths: Sequence[int] | NDArray[np.integer]) -> bool:
@@ -93,7 +93,8 @@ def extended_offset_table(
     -------
     offsets, lengths
         Little endian uint64 arrays. Offsets count from the first byte of the first fragment's item tag;
-        lengths are those of the frames without padding.
+        lengths are those of the items, padding included, as other writers give them: readers add them to
+        the offsets.
     """
     offsets, sizes = _offsets(lengths)
     return offsets.astype("<u8", copy=False), sizes.astype("<u8", copy=False)

@@ -1,7 +1,11 @@
 """Codecs of single frames: one module each, found without a central list.
 
->>> from dicom_ml.encoding.codecs import FrameInfo, decode_frame, encode_frame
->>> info = FrameInfo(rows=2, columns=3, transfer_syntax_uid="1.2.840.10008.1.2.5")
+>>> import numpy as np
+>>> from dicom_ml.encoding.codecs import COMPRESSIONS, FrameInfo, decode_frame, encode_frame
+>>> info = FrameInfo(rows=2, columns=3, transfer_syntax_uid=COMPRESSIONS["rle"])
+>>> encoded = encode_frame(np.arange(6).reshape(2, 3), info)
+>>> decode_frame(encoded, info).tolist()
+[[0, 1, 2], [3, 4, 5]]
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from .base import Array, Buffer, FrameCodec, FrameInfo
 from .registry import (
     COMPRESSIONS,
     decodable_syntaxes,
+    describe_syntax,
     encodable_syntaxes,
     get_decoder,
     get_encoder,
@@ -26,6 +31,7 @@ __all__ = [
     "FrameInfo",
     "decodable_syntaxes",
     "decode_frame",
+    "describe_syntax",
     "encodable_syntaxes",
     "encode_frame",
     "get_decoder",
@@ -85,7 +91,7 @@ def decode_frame(
         which = "the frame" if frame is None else f"frame {frame + 1}"
         reason = str(error) if isinstance(error, DicomMLError) else f"the decoder says: {error}"
         raise CodecError(
-            f"{which} in transfer syntax {_named(info.transfer_syntax_uid)} cannot be decoded: {reason}"
+            f"{which} in transfer syntax {describe_syntax(info.transfer_syntax_uid)} cannot be decoded: {reason}"
         ) from error
 
 
@@ -106,11 +112,5 @@ def encode_frame(frame: Array, info: FrameInfo) -> bytes:
         raise
     except Exception as error:
         raise CodecError(
-            f"a frame cannot be encoded in {_named(info.transfer_syntax_uid)}: the encoder says: {error}"
+            f"a frame cannot be encoded in {describe_syntax(info.transfer_syntax_uid)}: the encoder says: {error}"
         ) from error
-
-
-def _named(uid: str) -> str:
-    from .registry import _named as named
-
-    return named(uid)

@@ -18,6 +18,7 @@ from .base import FrameCodec
 __all__ = [
     "COMPRESSIONS",
     "decodable_syntaxes",
+    "describe_syntax",
     "encodable_syntaxes",
     "get_decoder",
     "get_encoder",
@@ -82,7 +83,7 @@ def get_decoder(uid: str) -> FrameCodec:
         return _decoders[uid]
     except KeyError:
         raise CodecError(
-            f"transfer syntax {_named(uid)} cannot be decoded: convert the file to a supported one first, "
+            f"transfer syntax {describe_syntax(uid)} cannot be decoded: convert the file to a supported one first, "
             "for instance with dcmtk or gdcm"
         ) from None
 
@@ -132,7 +133,8 @@ def encodable_syntaxes() -> tuple[str, ...]:
     return tuple(sorted(_encoders))
 
 
-def _named(uid: str) -> str:
+def describe_syntax(uid: str) -> str:
+    """Return a transfer syntax UID together with its name, for messages."""
     from pydicom.uid import UID
 
     name = UID(uid).name
