@@ -12,7 +12,7 @@ import numpy as np
 from dicom_ml.codes import Code
 from dicom_ml.errors import FileError, SeriesError
 from dicom_ml.reading.headers import Header, comparable, decimals, parse_items
-from dicom_ml.reading.values import LinearMap, TableMap, ValueMap, parse_lut, real_world_maps
+from dicom_ml.reading.values import LARGEST, LinearMap, TableMap, ValueMap, parse_lut, real_world_maps
 from dicom_ml.reading.voi import DisplayTable, Window
 
 __all__ = ["PHASE_ATTRIBUTES", "Plane", "PhaseAttribute", "single_plane"]
@@ -146,6 +146,8 @@ def _linear(slope: str, intercept: str, name: str) -> LinearMap:
     b = decimals(intercept, 0x00281052, name)[0] if intercept else 0.0
     if a == 0:
         raise FileError(f"{name}: Rescale Slope is 0, which makes every pixel alike; expected another number")
+    if max(abs(a), abs(b)) > LARGEST:
+        raise FileError(f"{name}: Rescale Slope {a:g} and Intercept {b:g} lead out of the range of numbers")
     return LinearMap(a, b)
 
 

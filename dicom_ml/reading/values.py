@@ -15,11 +15,13 @@ from dicom_ml.errors import CodeError, SeriesError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["LinearMap", "TableMap", "ValueMap", "modality_unit", "parse_lut", "pet_unit", "real_world_maps"]
+__all__ = ["LARGEST", "LinearMap", "TableMap", "ValueMap", "modality_unit", "parse_lut", "pet_unit", "real_world_maps"]
 
 # Images move through the cache in pieces of this many pixels on the exact (float64) path.
 _CHUNK = 64 * 1024
 _FLOAT32_EXACT = 1 << 24
+#: Slopes and intercepts beyond this would make infinite float32 values, silently.
+LARGEST = 1e30
 
 #: Units (0054,1001) of PET images (PS3.3 C.8.9.1.1.3) in UCUM.
 _PET_UNITS = {
@@ -178,12 +180,12 @@ def real_world_maps(items: list[Dataset]) -> list[tuple[str, Code | None, ValueM
         label = str(item.get("LUTLabel", "") or "")
         if "RealWorldValueSlope" in item:
             slope, intercept = float(item.RealWorldValueSlope), float(item.get("RealWorldValueIntercept", 0.0) or 0.0)
-            if np.isfinite([slope, intercept]).all() and slope != 0:
+            if max(abs(slope), abs(intercept)) <= LARGEST and slope != 0:
                 found.append((label, unit, LinearMap(slope, intercept)))
         elif item.get("RealWorldValueLUTData") is not None:
             table = np.atleast_1d(np.asarray(item.RealWorldValueLUTData, dtype=np.float64))
             first = item.get("RealWorldValueFirstValueMapped", item.get("DoubleFloatRealWorldValueFirstValueMapped", 0))
-            if np.isfinite(table).all():
+            if (np.abs(table) <= LARGEST).all():
                 found.append((label, unit, TableMap(int(first), table)))
     return found
 

@@ -370,3 +370,25 @@ def test_enhanced_truncated(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(Exception, match="truncated"):
         read_volume(path)
+
+
+def test_concatenated_enhanced_instances(tmp_path: Path) -> None:
+    series = Series(ramp((6, 4, 4)))
+    for part, frames in enumerate(([4, 5, 3], [0, 2, 1])):
+        ds = make.enhanced(series, frames)
+        ds.SOPInstanceUID = f"1.2.{part}"
+        ds.ConcatenationUID, ds.InConcatenationNumber = "1.2.9", part + 1
+        make.write(ds, tmp_path / str(part))
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array, series.stored.astype(np.float32) - 1024)
+    assert volume.source is not None
+    assert volume.source.sop_instance_uids == ("1.2.1",) * 3 + ("1.2.0",) * 3
+    assert volume.source.frame_numbers == (1, 3, 2, 3, 1, 2)
+
+
+@pytest.mark.parametrize("syntax", [make.EXPLICIT, make.IMPLICIT])
+@pytest.mark.parametrize("frames", [30, 60, 61, 62, 63, 200])
+def test_enhanced_with_a_long_header(tmp_path: Path, syntax: str, frames: int) -> None:
+    series = Series(ramp((frames, 4, 4)))
+    volume = read_volume(make.write(make.enhanced(series), tmp_path / "mf", syntax))
+    np.testing.assert_array_equal(volume.array, series.stored.astype(np.float32) - 1024)

@@ -411,3 +411,17 @@ def test_damaged_headers_fail_by_name(tmp_path: Path) -> None:
                 assert np.isfinite(read_volume(bytes(content)).array).all()
             except DicomMLError:
                 pass
+
+
+@pytest.mark.parametrize("length", [12_000, 16_384, 60_000, 300_000])
+def test_long_headers(tmp_path: Path, length: int) -> None:
+    def change(ds: Dataset, d: int) -> None:
+        ds.add_new(0x00091001, "OB", bytes(length))
+
+    series = Series(ramp(), change=change)
+    np.testing.assert_array_equal(read_volume(series.write(tmp_path)).array, series.stored.astype(np.float32) - 1024)
+
+
+def test_a_slope_out_of_range(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="lead out of the range of numbers"):
+        read_volume(Series(ramp(), rescale=(1e38, 0.0)).write(tmp_path))
