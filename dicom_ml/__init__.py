@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from dicom_ml.errors import MissingPackageError as MissingPackageError
     from dicom_ml.errors import SeriesError as SeriesError
     from dicom_ml.geometry import Grid as Grid
+    from dicom_ml.objects.parametric_map import ParametricMap as ParametricMap
+    from dicom_ml.objects.parametric_map import Quantity as Quantity
+    from dicom_ml.objects.parametric_map import read_parametric_map as read_parametric_map
     from dicom_ml.objects.segmentation import Algorithm as Algorithm
     from dicom_ml.objects.segmentation import Segment as Segment
     from dicom_ml.objects.segmentation import Segmentation as Segmentation
@@ -52,11 +55,14 @@ _HOMES = {
     "GeometryError": "dicom_ml.errors",
     "Grid": "dicom_ml.geometry",
     "MissingPackageError": "dicom_ml.errors",
+    "ParametricMap": "dicom_ml.objects.parametric_map",
+    "Quantity": "dicom_ml.objects.parametric_map",
     "Segment": "dicom_ml.objects.segmentation",
     "Segmentation": "dicom_ml.objects.segmentation",
     "SeriesError": "dicom_ml.errors",
     "SourceSeries": "dicom_ml.source",
     "Volume": "dicom_ml.reading",
+    "read_parametric_map": "dicom_ml.objects.parametric_map",
     "read_segmentation": "dicom_ml.objects.segmentation",
     "read_volume": "dicom_ml.reading",
 }

@@ -231,9 +231,9 @@ def place_frames(
 
 
 # ---------------------------------------------------------------------- another lattice
-def nearest(array: Array, grid: Grid, target: Target) -> Array:
-    """Values of ``array`` (on ``grid``) at the voxels of the target: nearest neighbour, zero outside."""
-    out = np.zeros(target.grid.shape, dtype=array.dtype)
+def nearest(array: Array, grid: Grid, target: Target, fill: float = 0) -> Array:
+    """Values of ``array`` (on ``grid``) at the voxels of the target: nearest neighbour, ``fill`` outside."""
+    out = np.full(target.grid.shape, fill, dtype=array.dtype)
     across = np.linalg.inv(grid.affine) @ target.grid.affine
     _, height, width = target.grid.shape
     rows, columns = np.mgrid[:height, :width]

@@ -11,34 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.errors import EncodingError
+from dicom_ml.objects.arrays import as_array
 
-__all__ = ["ChannelMask", "LabelMask", "Mask", "as_array", "as_mask"]
+__all__ = ["ChannelMask", "LabelMask", "Mask", "as_mask"]
 
 Array = npt.NDArray[Any]
 #: First row, end row, first column, end column of what is not zero; columns are multiples of 64, where the plane
 #: is so wide, so that packed rows are whole 64-bit words.
 Box = tuple[int, int, int, int]
-
-
-def as_array(mask: Any) -> Array:
-    """A numpy view of a numpy array or a torch tensor (any device; detached).
-
-    Raises
-    ------
-    EncodingError
-        If it is neither, or holds neither booleans nor real numbers.
-    """
-    if hasattr(mask, "detach"):
-        mask = mask.detach().cpu()
-        if hasattr(mask, "as_tensor"):
-            mask = mask.as_tensor()
-        if str(mask.dtype) == "torch.bfloat16":
-            mask = mask.float()
-        mask = mask.numpy()
-    array = np.asarray(mask)
-    if array.dtype.kind not in "biuf":
-        raise EncodingError(f"a mask holds booleans, integers or floats, found dtype {array.dtype}")
-    return array
 
 
 class Mask(ABC):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,13 +12,12 @@ import numpy.typing as npt
 from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated
 from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.encoding.writer import EncapsulatedFrames, NativeFrames
+from dicom_ml.objects.pixels import EXTENDED_FROM, encode_ahead
 from dicom_ml.objects.segmentation.header import Coding
 from dicom_ml.objects.segmentation.masks import LabelMask, Mask
 
 __all__ = ["FramePlan", "plan_frames", "write_frames"]
 
-#: Past this many bytes of frames before compression, an extended offset table is written.
-_EXTENDED_FROM = 0xE0000000
 #: Voxels, over all frames, from which several threads pay.
 _THREADED_FROM = 1 << 24
 
@@ -170,25 +167,12 @@ def _write_encapsulated(
 ) -> None:
     info = FrameInfo(mask.shape[1], mask.shape[2], bits_allocated=bits, transfer_syntax_uid=syntax)
     raw = plan.count * mask.shape[1] * mask.shape[2] * bits // 8
-    sink = EncapsulatedFrames(file, plan.count, extended=raw > _EXTENDED_FROM)
+    sink = EncapsulatedFrames(file, plan.count, extended=raw > EXTENDED_FROM)
     if kind == "binary":
         pairs = zip(plan.segment_of.tolist(), plan.slice_of.tolist(), strict=True)
         frames: Iterator[npt.NDArray[Any]] = (_bits(mask, s, d) for s, d in pairs)
     else:
         frames = (np.array(f) for f in _frames(mask, plan, kind, bits, maximum))
-    for data in _ahead(lambda frame: encode_frame(frame, info), frames):
+    for data in encode_ahead(lambda frame: encode_frame(frame, info), frames):
         sink.append(data)
     sink.close()
-
-
-def _ahead(encode: Callable[[npt.NDArray[Any]], bytes], frames: Iterator[npt.NDArray[Any]]) -> Iterator[bytes]:
-    """Encode on a small pool, results in order, with only a few frames under way at once."""
-    workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = []
-        for frame in frames:
-            waiting.append(pool.submit(encode, frame))
-            if len(waiting) > 4 * workers:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
