@@ -111,10 +111,11 @@ def to_metatensor(volume: Volume) -> Any:
         array = array.astype({2: np.int32, 4: np.int64, 8: np.int64}[array.dtype.itemsize])
     meta: dict[str, Any] = {
         "original_affine": torch.as_tensor(affine.copy()),
-        "spatial_shape": np.asarray(array.shape[1:]),
+        "spatial_shape": torch.tensor(array.shape[1:]),
         "space": "RAS",
         "original_channel_dim": 0,
         "modality": volume.modality,
+        "unit": "" if volume.unit is None else volume.unit.value,
     }
     if volume.source is not None:
         meta[SOURCE_KEY] = volume.source.to_string()

@@ -232,6 +232,25 @@ def test_mixed_series_are_listed_and_chosen(tmp_path: Path) -> None:
         read_volume(tmp_path, series_uid="1.2.3")
 
 
+def test_a_series_without_uid_beside_another(tmp_path: Path) -> None:
+    Series(ramp((3, 4, 4)), number=2).write(tmp_path / "named")
+    Series(ramp(), change=lambda ds, d: ds.__delattr__("SeriesInstanceUID")).write(tmp_path / "nameless")
+    with pytest.raises(SeriesError, match="no SeriesInstanceUID: series_uid=''"):
+        read_volume(tmp_path)
+    with pytest.warns(DicomMLWarning, match="SeriesInstanceUID is missing in 5 of 5 files"):
+        assert read_volume(tmp_path, series_uid="").shape == (5, 6, 8)
+
+
+def test_a_broken_file_of_another_series(tmp_path: Path) -> None:
+    series = Series(ramp((3, 4, 4)))
+    series.write(tmp_path)
+    (tmp_path / "broken").write_bytes(next(tmp_path.iterdir()).read_bytes()[:600])
+    with pytest.raises(FileError, match="broken"):
+        read_volume(tmp_path)
+    with pytest.warns(DicomMLWarning, match="1 files cannot be read and were skipped.*broken"):
+        assert read_volume(tmp_path, series_uid=series.uid).shape[0] == 3
+
+
 def test_other_objects_of_the_folder_are_left_out(tmp_path: Path) -> None:
     folder = Series(ramp()).write(tmp_path)
     report = make.image_dataset("OT", ramp()[0], number=9)
@@ -371,6 +390,16 @@ def test_volumes_pickle(tmp_path: Path) -> None:
     assert again.presets == volume.presets
     assert dict(again.metadata) == dict(volume.metadata)
     assert not again.affine.flags.writeable
+
+
+def test_slow_storage_is_waited_for_on_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicom_ml.reading.select._SLOW_FILE", 0.0)
+    series = Series(ramp((40, 4, 4)))
+    folder = series.write(tmp_path)
+    np.testing.assert_array_equal(read_volume(folder).array, series.stored.astype(np.float32) - 1024)
+    (folder / "notes").write_text("not DICOM")
+    with pytest.warns(DicomMLWarning, match="1 files are not DICOM"):
+        read_volume(folder)
 
 
 def test_reading_from_many_threads(tmp_path: Path) -> None:
