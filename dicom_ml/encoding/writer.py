@@ -226,7 +226,7 @@ class EncapsulatedFrames:
         if padded > _MAX_LENGTH:
             raise EncodingError("one compressed frame passes 4 GiB")
         self._offsets.append(self._position)
-        self._lengths.append(len(frame))
+        self._lengths.append(padded)
         self._position += 8 + padded
         self._pending += [_ITEM, struct.pack("<I", padded), frame, b"\0" * (padded - len(frame))]
         self._pending_bytes += 8 + padded
