@@ -91,7 +91,10 @@ class FileView:
         self.places: dict[int, Place] = {}
         self.meta: dict[int, Place] = {}
         self.pixels: tuple[int, Place] | None = None
-        start = self._read_meta()
+        try:
+            start = self._read_meta()
+        except struct.error as error:
+            raise NotLean("the file meta information is cut off") from error
         self.transfer_syntax = self._text(self.meta.get(0x00020010))
         if not self.transfer_syntax or self.transfer_syntax in _NOT_WALKED:
             raise NotLean(f"transfer syntax {self.transfer_syntax or '(missing)'}")
@@ -155,9 +158,9 @@ class FileView:
                     position += length
         except struct.error:
             position = end + 1
+        if position >= end and end < self.size:
+            raise NeedMore(min(self.size, max(position, 2 * end)))
         if position > end:
-            if position <= self.size or (end < self.size):
-                raise NeedMore(min(self.size, max(position, 2 * end)))
             raise NotLean("an element reaches past the end of the file")
 
     # ------------------------------------------------------------------ values

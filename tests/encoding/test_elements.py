@@ -95,6 +95,16 @@ def test_what_cannot_be_walked_is_said():
         read_frame_groups(data, offset, length - 9, False, GROUP_TAGS)
 
 
+def test_a_beginning_of_any_length_asks_for_more():
+    data = image(3)
+    whole = FileView(data)
+    for size in range(0, whole.pixels[1][1] - 12, 7):
+        with pytest.raises((NeedMore, NotLean)) as raised:
+            FileView(data[:size], size=len(data))
+        if size > 400:
+            assert isinstance(raised.value, NeedMore), size
+
+
 def test_number_strings():
     assert decode_number_strings([b"1\\2 ", None, b"1\\2 "], 2) == [(1.0, 2.0), None, (1.0, 2.0)]
     for bad in (b"1\\x", b"1", b""):

@@ -30,6 +30,22 @@ def _expander() -> Callable[[Buffer], bytes]:
     raise CodecError("no RLE decoder is installed: install imagecodecs or pylibjpeg-rle")
 
 
+def _at_once(data: Buffer, info: FrameInfo) -> Array | None:
+    """Decode a sound grayscale frame in one call, two to three times as fast; None leaves it to the careful way."""
+    imagecodecs = library("imagecodecs")
+    if imagecodecs is None or info.samples_per_pixel > 1 or info.bits_allocated not in (8, 16, 32):
+        return None
+    cells = np.empty(info.decoded_bytes, np.uint8)
+    dtype = info.dtype.newbyteorder("<")
+    try:
+        filled = imagecodecs.dicomrle_decode(data, dtype, out=cells)
+    except Exception:
+        return None  # truncated, or padded in a way that only the careful way forgives
+    if len(filled) != len(cells):
+        return None
+    return cells.view(dtype).reshape(info.shape).astype(info.dtype, copy=False)
+
+
 def _compressor() -> Callable[[Array], bytes]:
     """Return what PackBits a byte plane row by row; no run may cross into the next row (G.3.1)."""
     imagecodecs, rle = library("imagecodecs"), library("rle.rle")
@@ -64,6 +80,9 @@ class RleCodec(FrameCodec):
         bounds = [*offsets[:count], len(data)]
         if bounds[0] < 64 or any(a >= b for a, b in pairwise(bounds)):
             raise CodecError("the RLE frame's segment offsets do not increase within the frame: it is damaged")
+        whole = _at_once(data, info)
+        if whole is not None:
+            return fit_native(whole, info)
         expand = _expander()
         view = memoryview(data)
         pixels = info.rows * info.columns
