@@ -1,0 +1,90 @@
+"""The index of what a run wrote: a line a file while it goes on, one JSON file at its end.
+
+Every process appends to a journal of its own, so none waits for another and a killed run loses nothing. At the end
+one process merges the journals into the index. Neither holds patient data: file names, UIDs and names of algorithms.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dicom_ml.bridge.output import WrittenSegmentation
+from dicom_ml.encoding.writer import atomic_file
+
+__all__ = ["INDEX_NAME", "Journal", "merge_journals", "read_index"]
+
+INDEX_NAME = "segmentations.json"
+_JOURNALS = ".segmentations-rank-{}.jsonl"
+
+
+class Journal:
+    """What one process has to say of the files of a folder."""
+
+    def __init__(self, folder: Path, rank: int, facts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.path = folder / _JOURNALS.format(rank)
+        self.facts = dict(facts)
+
+    def add(self, written: WrittenSegmentation) -> None:
+        """Note a file that is complete."""
+        self._append(
+            {
+                "file": os.path.relpath(written.path, self.folder),
+                "sop_instance_uid": written.sop_instance_uid,
+                "series_instance_uid": written.series_instance_uid,
+                "source_series_instance_uid": written.source_series_instance_uid,
+                **self.facts,
+            }
+        )
+
+    def add_failure(self, source_series_instance_uid: str, why: str) -> None:
+        """Note a prediction that could not be written."""
+        self._append({"failed": source_series_instance_uid, "why": why})
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, sort_keys=True) + "\n")
+
+
+def read_index(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The index of a folder: ``{"files": [...], "failures": [...]}``; empty lists where there is none."""
+    path = Path(folder) / INDEX_NAME
+    if not path.exists():
+        return {"files": [], "failures": []}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def merge_journals(folder: Path) -> dict[str, Any]:
+    """Bring the index of a folder up to date with all journals in it, and remove these; without any, do nothing."""
+    before = read_index(folder)
+    journals = sorted(folder.glob(_JOURNALS.format("*")))
+    if not journals:
+        return before
+    files = {entry["file"]: entry for entry in before["files"]}
+    failures = {entry["failed"]: entry for entry in before["failures"]}
+    for journal in journals:
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # the last line of a run that was killed
+            if "failed" in entry:
+                failures[entry["failed"]] = entry
+            else:
+                files[entry["file"]] = entry
+                failures.pop(entry["source_series_instance_uid"], None)
+    index = {
+        "files": [files[name] for name in sorted(files) if (folder / name).exists()],
+        "failures": [failures[name] for name in sorted(failures)],
+    }
+    with atomic_file(folder / INDEX_NAME) as file:
+        file.write((json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
+    for journal in journals:
+        journal.unlink(missing_ok=True)
+    return index

@@ -1,0 +1,304 @@
+"""From the outputs of a step and its batch to one prediction a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_ml.bridge.tensors import SOURCE_KEY, prediction_array, torch
+from dicom_ml.errors import EncodingError, GeometryError
+
+__all__ = ["Case", "Decision", "handles_of_batch", "split_batch"]
+
+_NAMES = ("pred", "prediction", "predictions", "logits", "output")
+
+
+@dataclass
+class Case:
+    """A prediction and its source.
+
+    Attributes
+    ----------
+    handle : str
+    pred : Tensor of shape (C, ...)
+    affine : Tensor of shape (4, 4) or None
+        Of the prediction: RAS over ``(w, h, d)`` where ``monai``, else LPS over ``(d, h, w)``. None where nothing
+        says where the prediction lies.
+    monai : bool
+    image : MetaTensor or None
+        The image the prediction was made from, with its record of transforms.
+    label : Tensor or None
+    """
+
+    handle: str
+    pred: Any
+    affine: Any
+    monai: bool
+    image: Any = None
+    label: Any = None
+
+    def place(self) -> tuple[str, tuple[int, ...], bytes]:
+        """What tells parts of one volume apart."""
+        affine = b"" if self.affine is None else np.round(np.asarray(self.affine, dtype=np.float64), 4).tobytes()
+        return self.handle, tuple(self.pred.shape), affine
+
+
+# ---------------------------------------------------------------------- batches
+def handles_of_batch(batch: Any, image_key: str) -> list[str]:
+    """Source handle of every item of a batch.
+
+    Raises
+    ------
+    EncodingError
+        If the batch says nothing of its sources, or of one for several items.
+    """
+    image = _image_of(batch, image_key)
+    found = None
+    if image is not None and hasattr(image, "meta"):
+        found = image.meta.get(SOURCE_KEY)
+    if found is None and isinstance(batch, Mapping):
+        found = batch.get(SOURCE_KEY)
+    if found is None:
+        raise EncodingError(
+            "the batch does not say which series its images are: it needs MetaTensors of LoadDicomd, DicomReader or "
+            f"VolumeDataset, or a list of handles under {SOURCE_KEY!r}"
+        )
+    handles = [found] if isinstance(found, str) else list(found)
+    count = len(handles) if image is None else len(image)
+    if len(handles) != count:
+        raise EncodingError(
+            f"the batch has {count} items and {len(handles)} sources: it was collated without regard to meta; "
+            "use dicom_ml.data.collate_items, or monai.data.DataLoader"
+        )
+    return handles
+
+
+def _image_of(batch: Any, image_key: str) -> Any:
+    """The images of a batch: those under the key, else the first tensor that knows its source."""
+    if isinstance(batch, Mapping) and image_key in batch:
+        return batch[image_key]
+    if isinstance(batch, torch.Tensor):
+        return batch
+    parts = list(batch.values()) if isinstance(batch, Mapping) else list(batch) if _is_list(batch) else []
+    return next((part for part in parts if SOURCE_KEY in (getattr(part, "meta", None) or {})), None)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def split_batch(outputs: Any, batch: Any, key: str | None, image_key: str, label_key: str = "label") -> list[Case]:
+    """One case for each item of a batch.
+
+    Parameters
+    ----------
+    outputs : Tensor (B, C, ...), list of Tensor (C, ...), mapping or list of mappings that hold these
+    batch : what the step was given
+    key : str, optional
+        Where predictions stand in a mapping; by default ``"pred"`` and the like.
+    """
+    handles = handles_of_batch(batch, image_key)
+    preds = _predictions(outputs, key)
+    if len(preds) != len(handles):
+        raise EncodingError(f"{len(preds)} predictions came out of a batch of {len(handles)} images")
+    image = _image_of(batch, image_key)
+    images = _items(image, len(handles))
+    labels = _items(batch.get(label_key) if isinstance(batch, Mapping) else None, len(handles))
+    cases = []
+    for number, (handle, pred) in enumerate(zip(handles, preds, strict=True)):
+        own = images[number]
+        monai = hasattr(own, "meta") and hasattr(own, "affine")
+        if monai:
+            lent = own.affine
+        else:
+            lent = batch["affine"][number] if isinstance(batch, Mapping) and "affine" in batch else None
+        said = (getattr(pred, "meta", None) or {}).get(SOURCE_KEY)
+        if isinstance(said, str) and said != handle:
+            raise EncodingError(
+                f"prediction {number} of the batch says that it was made from another series than image {number}; "
+                "predictions have to come in the order of their images"
+            )
+        cases.append(Case(handle, pred, _affine_of(pred, own, lent), monai, own if monai else None, labels[number]))
+    return cases
+
+
+def _items(values: Any, count: int) -> list[Any]:
+    if values is None:
+        return [None] * count
+    if hasattr(values, "meta"):
+        from monai.data import decollate_batch
+
+        if getattr(values, "is_batch", False):
+            return list(decollate_batch(values))
+        # a batch of one that was made by hand, or by torch's collation
+        item = values[0]
+        item.meta = deepcopy(values.meta)
+        item.applied_operations = deepcopy(values.applied_operations)
+        return [item]
+    return list(values)
+
+
+def _predictions(outputs: Any, key: str | None) -> list[Any]:
+    if isinstance(outputs, Mapping):
+        names = _NAMES if key is None else (key,)
+        name = next((n for n in names if n in outputs), None)
+        if name is None:
+            raise EncodingError(
+                f"the step returned {sorted(map(str, outputs))}, none of which is {' or '.join(names)}; "
+                "return the prediction under 'pred', or name its key with key="
+            )
+        return _predictions(outputs[name], key)
+    if isinstance(outputs, torch.Tensor):
+        if outputs.ndim < 4:
+            raise EncodingError(
+                f"the step returned a tensor of shape {tuple(outputs.shape)}, no predictions (B, C, ...) of volumes; "
+                "return {'pred': prediction, 'loss': loss} where it has to return a loss"
+            )
+        if hasattr(outputs, "as_tensor") and not getattr(outputs, "is_batch", False) and len(outputs) > 1:
+            # stacked by hand: torch keeps the meta of the first item, which is wrong for the others
+            outputs = outputs.as_tensor()
+        return _items(outputs, len(outputs))
+    if _is_list(outputs):
+        return [_taken(one, key) for one in outputs]
+    raise EncodingError(
+        f"the step returned {type(outputs).__name__}, no predictions: return a tensor (B, C, ...), a list of "
+        "tensors (C, ...), or a mapping that holds one of these under 'pred'"
+    )
+
+
+def _taken(item: Any, key: str | None) -> Any:
+    """The prediction of an item, which may stand in a mapping."""
+    if not isinstance(item, Mapping):
+        return item
+    names = _NAMES if key is None else (key,)
+    name = next((n for n in names if n in item), None)
+    if name is None:
+        raise EncodingError(f"the items returned hold {sorted(map(str, item))}, none of which is {' or '.join(names)}")
+    return item[name]
+
+
+def _affine_of(pred: Any, image: Any, lent: Any) -> Any:
+    """Where a prediction lies: by its own affine, or by that of its image where the shapes are equal."""
+    same_shape = image is not None and tuple(pred.shape[1:]) == tuple(image.shape[1:])
+    own = getattr(pred, "affine", None)
+    if own is not None and (own.ndim != 2 or SOURCE_KEY not in (getattr(pred, "meta", None) or {})):
+        own = None
+    if own is not None and not same_shape and lent is not None and torch.equal(own.cpu(), torch.as_tensor(lent).cpu()):
+        own = None  # the image's affine, carried along by a network that changed the shape
+    if own is not None:
+        return own
+    return lent if same_shape else None
+
+
+# ---------------------------------------------------------------------- decisions
+@dataclass(frozen=True)
+class Decision:
+    """How the numbers of a network become a mask.
+
+    Parameters
+    ----------
+    activation : {None, "softmax", "sigmoid"}
+        Applied to the network's output first.
+    decide : {"auto", "argmax", "threshold"}
+        ``"auto"``: whole numbers of one channel are labels; one channel more than segments goes by argmax, the first
+        being background; as many channels as segments go by the threshold.
+    threshold : float
+    """
+
+    activation: str | None = None
+    decide: str = "auto"
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.activation not in (None, "softmax", "sigmoid"):
+            raise EncodingError(f"activation is None, 'softmax' or 'sigmoid', found {self.activation!r}")
+        if self.decide not in ("auto", "argmax", "threshold"):
+            raise EncodingError(f"decide is 'auto', 'argmax' or 'threshold', found {self.decide!r}")
+
+    def activated(self, pred: Any) -> Any:
+        """``(C, ...)`` after the activation, as float32 where it is a float."""
+        if not pred.is_floating_point():
+            return pred
+        pred = pred.float()
+        if self.activation == "softmax":
+            return torch.softmax(pred, dim=0)
+        return torch.sigmoid(pred) if self.activation == "sigmoid" else pred
+
+    def mask(self, pred: Any, numbers: Sequence[int], kind: str) -> Any:
+        """What is written of an activated prediction: labels ``(1, ...)`` or channels ``(S, ...)``.
+
+        ``numbers`` are the segments' values in label maps, in the order of the channels.
+        """
+        channels, segments = int(pred.shape[0]), len(numbers)
+        if not pred.is_floating_point() or kind == "fractional":
+            return pred
+        decide = self.decide
+        if decide == "auto":
+            if channels == segments + 1:
+                decide = "argmax"
+            elif channels == 1 and segments > 1:
+                return pred  # labels; whether they are whole numbers is looked at when they are written
+            else:
+                decide = "threshold"
+        if decide == "argmax":
+            if channels not in (segments, segments + 1):
+                raise EncodingError(f"{channels} channels, {segments} segments: argmax needs as many, or one more")
+            values = [0, *numbers] if channels == segments + 1 else list(numbers)
+            return torch.tensor(values)[torch.as_tensor(pred.argmax(0, keepdim=True))]
+        low, high = float(pred.min()), float(pred.max())
+        if low < -1e-4 or high > 1 + 1e-4:
+            raise EncodingError(
+                f"the prediction runs from {low:.4g} to {high:.4g}, so it holds no probabilities; "
+                "pass activation='sigmoid' (or 'softmax') to the writer"
+            )
+        return pred >= self.threshold
+
+
+def inverted(case: Case, pred: Any, transform: Any, image_key: str, nearest: bool) -> Any:
+    """An activated prediction taken back through the preprocessing of its image.
+
+    Returns
+    -------
+    MetaTensor of shape (C, W, H, D)
+    """
+    from monai.data import MetaTensor
+    from monai.transforms import Invertd
+    from monai.transforms.utils import reset_ops_id
+
+    if case.image is None:
+        raise GeometryError(
+            "transform= undoes MONAI's transforms, but the batch holds no MetaTensor that they left a trace on"
+        )
+    if tuple(pred.shape[1:]) != tuple(case.image.shape[1:]):
+        raise GeometryError(
+            f"the prediction has shape {tuple(pred.shape)}, its image {tuple(case.image.shape)}: preprocessing can be "
+            "undone only for a prediction of the image's shape"
+        )
+    image = case.image.detach().cpu()
+    item = {image_key: image, "_prediction": MetaTensor(pred, meta=deepcopy(dict(image.meta)))}
+    # a spawned worker's transforms have other ids; the order of the record is what counts
+    reset_ops_id(item)
+    undo = Invertd("_prediction", transform=transform, orig_keys=image_key, nearest_interp=nearest)
+    return undo(item)["_prediction"]
+
+
+def array_of(case: Case, mask: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
+    """A mask as ``(C, D, H, W)`` and its LPS affine."""
+    affine = getattr(mask, "affine", None) if hasattr(mask, "meta") else None
+    if affine is None or affine.ndim != 2:
+        affine = case.affine
+    if affine is None:
+        raise GeometryError(
+            f"the prediction has shape {tuple(mask.shape)}, its image another, and no affine of its own: where its "
+            "voxels lie is not known. Return a MetaTensor that says so, or a prediction of the image's shape"
+        )
+    if case.monai:
+        return prediction_array(mask if hasattr(mask, "meta") else mask.cpu(), affine)
+    if mask.ndim != 4:
+        raise GeometryError(f"the prediction has shape {tuple(mask.shape)}; a volume is (C, D, H, W)")
+    return mask.detach().cpu().numpy(), np.asarray(torch.as_tensor(affine).cpu(), dtype=np.float64)
