@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from dicom_ml.objects.segmentation import Segment as Segment
     from dicom_ml.objects.segmentation import Segmentation as Segmentation
     from dicom_ml.objects.segmentation import read_segmentation as read_segmentation
+    from dicom_ml.reading import Slide as Slide
     from dicom_ml.reading import Volume as Volume
+    from dicom_ml.reading import open_slide as open_slide
     from dicom_ml.reading import read_volume as read_volume
     from dicom_ml.source import SourceSeries as SourceSeries
 
@@ -60,9 +62,11 @@ _HOMES = {
     "Segment": "dicom_ml.objects.segmentation",
     "Segmentation": "dicom_ml.objects.segmentation",
     "SeriesError": "dicom_ml.errors",
+    "Slide": "dicom_ml.reading",
     "SourceSeries": "dicom_ml.source",
     "Volume": "dicom_ml.reading",
     "read_parametric_map": "dicom_ml.objects.parametric_map",
+    "open_slide": "dicom_ml.reading",
     "read_segmentation": "dicom_ml.objects.segmentation",
     "read_volume": "dicom_ml.reading",
 }

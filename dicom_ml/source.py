@@ -22,7 +22,7 @@ from dicom_ml.geometry import Grid, affine_from_plane, stack_planes
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["COPIED_KEYWORDS", "SourceSeries", "as_source", "copied_attributes"]
+__all__ = ["COPIED_KEYWORDS", "SourceLevel", "SourceSeries", "as_source", "copied_attributes"]
 
 #: Attributes of the patient, study and frame of reference that an object derived from a series carries over:
 #: the Patient, Clinical Trial, General Study, Patient Study and Frame of Reference modules (PS3.3 C.7.1, C.7.2,
@@ -61,6 +61,27 @@ def copied_attributes(dataset: Dataset) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class SourceLevel:
+    """One resolution of a slide, as objects on its pixels must refer to it.
+
+    Attributes
+    ----------
+    grid : Grid
+        The total pixel matrix as one plane ``(1, rows, columns)`` in millimetres of the slide coordinate system
+        (PS3.3 C.8.12.2.1): its spacing, the centre of its first pixel, and Image Orientation (Slide).
+    tile_size : tuple of int
+        Rows and columns of the source's frames.
+    sop_class_uids, sop_instance_uids : tuple of str
+        Of the files that hold the level: one, unless it is a concatenation or split otherwise.
+    """
+
+    grid: Grid
+    tile_size: tuple[int, int]
+    sop_class_uids: tuple[str, ...]
+    sop_instance_uids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SourceSeries:
     """What an object derived from an image series must refer to (PS3.3 C.7.6.16.2.6, C.12.4).
 
@@ -72,7 +93,8 @@ class SourceSeries:
         Empty where the source has none.
     sop_class_uids, sop_instance_uids : tuple of str
         One for each slice of :attr:`grid`, in the grid's order; an instance stands several times when it holds
-        several of the frames, and an empty UID marks a slice that no instance holds (a filled gap).
+        several of the frames, and an empty UID marks a slice that no instance holds (a filled gap). For slides: the
+        files of level 0.
     frame_numbers : tuple of int, optional
         The frame, from 1, that holds each slice of a multi-frame source.
     grid : Grid, optional
@@ -81,6 +103,8 @@ class SourceSeries:
         Patient, study and specimen attributes to copy, in the DICOM JSON model by keyword.
     problems : tuple of str
         Why the series cannot serve as a source of a conformant object; empty when it can.
+    levels : tuple of SourceLevel
+        The levels of a slide, finest first; empty for volumes.
     """
 
     modality: str
@@ -93,9 +117,12 @@ class SourceSeries:
     grid: Grid | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     problems: tuple[str, ...] = ()
+    levels: tuple[SourceLevel, ...] = ()
 
     def __repr__(self) -> str:
         size = f"{len(self.sop_instance_uids)} slices" if self.grid is not None else "no grid"
+        if self.levels:
+            size = f"{len(self.levels)} levels from {' x '.join(map(str, self.levels[0].grid.shape[1:]))}"
         bad = f", {len(self.problems)} problems" if self.problems else ""
         return f"SourceSeries({self.modality}, series {self.series_instance_uid or '(none)'}, {size}{bad})"
 
@@ -115,6 +142,10 @@ class SourceSeries:
         for instance, sop_class in pairs:
             if instance:
                 found.setdefault(instance, sop_class)
+        for level in self.levels:
+            for instance, sop_class in zip(level.sop_instance_uids, level.sop_class_uids, strict=True):
+                if instance:
+                    found.setdefault(instance, sop_class)
         return found
 
     def attribute_dataset(self) -> Dataset:
@@ -168,8 +199,17 @@ class SourceSeries:
             "problems": self.problems,
         }
         if self.grid is not None:
-            record["shape"] = self.grid.shape
-            record["affine"] = [float(v).hex() for v in self.grid.affine[:3].ravel()]
+            record |= _grid_record(self.grid)
+        if self.levels:
+            record["levels"] = [
+                {
+                    **_grid_record(level.grid),
+                    "tile": level.tile_size,
+                    "classes": _runs(level.sop_class_uids),
+                    "instances": _runs(level.sop_instance_uids),
+                }
+                for level in self.levels
+            ]
         text = json.dumps(record, separators=(",", ":"), sort_keys=True)
         return "dml1:" + base64.b85encode(zlib.compress(text.encode(), 6)).decode("ascii")
 
@@ -186,11 +226,13 @@ class SourceSeries:
             if not handle.startswith("dml1:"):
                 raise ValueError("no dml1: prefix")
             record = json.loads(zlib.decompress(base64.b85decode(handle[5:].encode("ascii"))))
-            grid = None
-            if "shape" in record:
-                affine = np.eye(4)
-                affine[:3] = np.array([float.fromhex(v) for v in record["affine"]]).reshape(3, 4)
-                grid = Grid(tuple(record["shape"]), affine)
+            grid = _grid_from(record) if "shape" in record else None
+            levels = tuple(
+                SourceLevel(
+                    _grid_from(level), tuple(level["tile"]), _unruns(level["classes"]), _unruns(level["instances"])
+                )
+                for level in record.get("levels", ())
+            )
             study, series, frame = record["uids"]
             return cls(
                 modality=record["modality"],
@@ -203,6 +245,7 @@ class SourceSeries:
                 grid=grid,
                 attributes=record["attributes"],
                 problems=tuple(record["problems"]),
+                levels=levels,
             )
         except DicomMLError:
             raise
@@ -289,6 +332,16 @@ def as_source(source: Any) -> SourceSeries:
         f"a source is a Volume, a Slide, a SourceSeries or pydicom datasets, found {type(source).__name__}"
         + ("; read the series first, with dicom_ml.read_volume(path)" if isinstance(source, str) else "")
     )
+
+
+def _grid_record(grid: Grid) -> dict[str, Any]:
+    return {"shape": grid.shape, "affine": [float(v).hex() for v in grid.affine[:3].ravel()]}
+
+
+def _grid_from(record: Mapping[str, Any]) -> Grid:
+    affine = np.eye(4)
+    affine[:3] = np.array([float.fromhex(v) for v in record["affine"]]).reshape(3, 4)
+    return Grid(tuple(record["shape"]), affine)
 
 
 def _runs(values: Sequence[str]) -> list[Any]:

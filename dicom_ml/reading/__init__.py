@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dicom_ml.reading.series import read_volume
+from dicom_ml.reading.slides import Level, Slide, open_slide
 from dicom_ml.reading.voi import DisplayTable, Window
 from dicom_ml.reading.volume import Volume
 
-__all__ = ["DisplayTable", "Volume", "Window", "read_volume"]
+__all__ = ["DisplayTable", "Level", "Slide", "Volume", "Window", "open_slide", "read_volume"]

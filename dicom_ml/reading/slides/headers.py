@@ -1,0 +1,525 @@
+"""One record a file of a slide: its image, where its tiles lie, what they show (PS3.3 A.32.8 and C.8.12.4)."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+
+from dicom_ml.encoding.codecs import FrameInfo
+from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, Place, items_of
+from dicom_ml.encoding.functional_groups import read_frame_groups, read_item
+from dicom_ml.errors import CodecError, DicomMLWarning, FileError
+from dicom_ml.reading.headers import decimals, parse_items, read_header
+from dicom_ml.reading.slides.files import PixelPlace, SlideFile
+from dicom_ml.source import copied_attributes
+
+__all__ = [
+    "SLIDE_CLASSES",
+    "Concatenation",
+    "FramePlaces",
+    "OpticalPath",
+    "SlideImage",
+    "read_kind",
+    "read_slide_image",
+]
+
+#: SOP classes of tiled images in the slide coordinate system.
+SLIDE_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.77.1.6",  # VL Whole Slide Microscopy
+    "1.2.840.10008.5.1.4.1.1.77.1.9",  # Confocal Microscopy Tiled Pyramidal
+)
+
+_SHARED, _PER_FRAME = 0x52009229, 0x52009230
+_ORIGIN, _PATHS = 0x00480008, 0x00480105
+_PLANE_POSITION, _PATH_IDENTIFICATION = 0x0048021A, 0x00480207
+_WANTED = {
+    "row": (_PLANE_POSITION, 0x0048021F),
+    "column": (_PLANE_POSITION, 0x0048021E),
+    "z": (_PLANE_POSITION, 0x0040074A),
+    "path": (_PATH_IDENTIFICATION, 0x00480106),
+}
+_SHARED_WANTED = {
+    **_WANTED,
+    "spacing": (0x00289110, 0x00280030),
+    "thickness": (0x00289110, 0x00180050),
+    "between": (0x00289110, 0x00180088),
+}
+_LONG_HEADERS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UN")
+_MICRON = 1e-3
+_COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
+
+
+@dataclass(frozen=True)
+class OpticalPath:
+    """How light reached the sensor (PS3.3 C.8.12.5).
+
+    Attributes
+    ----------
+    identifier : str
+        Optical Path Identifier: how frames and users name it.
+    description : str
+    illumination : str
+        Meaning of the illumination type or colour, such as ``"Brightfield illumination"``.
+    wavelength : float or None
+        Illumination wavelength in nm.
+    icc_profile : bytes or None
+        Of the colour of its frames.
+    """
+
+    identifier: str
+    description: str = ""
+    illumination: str = ""
+    wavelength: float | None = None
+    icc_profile: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Concatenation:
+    """What a file says of the concatenation that it is a part of (PS3.3 C.7.6.16.2.2.4)."""
+
+    uid: str
+    number: int
+    total: int | None
+    offset: int | None
+
+
+@dataclass(frozen=True)
+class FramePlaces:
+    """Where each frame of a file lies, one row a frame.
+
+    Attributes
+    ----------
+    rows, columns : ndarray of int64
+        Of the frame's first pixel in the total pixel matrix, from 0.
+    z : ndarray of float64, or None
+        Focal plane in mm; None where no frame says.
+    paths : list of str, or None
+        Optical path identifiers; None where no frame says.
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    z: npt.NDArray[np.float64] | None
+    paths: list[str] | None
+
+
+@dataclass(frozen=True)
+class SlideImage:
+    """What has to be known of a file before its pixels are read. Lengths are in mm."""
+
+    file: SlideFile
+    place: PixelPlace
+    flavor: str
+    sop_class: str
+    sop_instance: str
+    study: str
+    series: str
+    frame_of_reference: str
+    modality: str
+    instance_number: int
+    matrix: tuple[int, int]
+    organization: str
+    spacing: tuple[float, float] | None
+    thickness: float | None
+    between: float | None
+    origin: tuple[float, float, float] | None
+    orientation: tuple[float, ...] | None
+    focal_planes: int | None
+    shared_z: float | None
+    shared_path: str | None
+    optical_paths: tuple[OpticalPath, ...]
+    concatenation: Concatenation | None
+    pyramid: str
+    background: tuple[int, int, int] | None
+    places: FramePlaces | None
+    #: Offset in the file at which the attributes to copy end; what follows is per frame.
+    header_end: int
+
+    @property
+    def name(self) -> str:
+        """How messages call the file."""
+        return self.file.name
+
+    @property
+    def info(self) -> FrameInfo:
+        """Image Pixel attributes of a frame."""
+        return self.place.info
+
+    @property
+    def frames(self) -> int:
+        """Number of frames in the file."""
+        return self.place.frames
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and columns of a frame."""
+        return self.place.info.rows, self.place.info.columns
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Tile rows and tile columns that cover the total pixel matrix."""
+        return -(-self.matrix[0] // self.tile[0]), -(-self.matrix[1] // self.tile[1])
+
+    def copied(self) -> dict[str, Any]:
+        """Attributes of patient, study and specimen that derived objects carry over."""
+        content = self.file.buffer()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            head = io.BytesIO(bytes(content[: self.header_end] if self.header_end else content))
+            return copied_attributes(pydicom.dcmread(head, stop_before_pixels=True, force=True))
+
+
+@dataclass(frozen=True)
+class _Opened:
+    view: FileView
+    syntax: str
+    in_place: bool
+    pixels: tuple[str, int, int] | None
+    keyword: str
+
+
+def _open(file: SlideFile) -> _Opened:
+    """Scan the header in place, or let pydicom parse what the scanner will not."""
+    content = file.buffer()
+    try:
+        view = FileView(content)
+    except NeedMore:
+        raise FileError(f"{file.name} is truncated: its header goes on past its end") from None
+    except NotLean:
+        header = read_header(file.candidate(content))
+        return _Opened(header.view, header.transfer_syntax, header.in_place, header.pixels, header.pixel_keyword)
+    pixels, keyword = None, ""
+    if view.pixels is not None:
+        tag, (vr, offset, length) = view.pixels
+        pixels = (vr or b"OW").decode("latin-1"), offset, length
+        keyword = "PixelData" if tag == 0x7FE00010 else "FloatPixelData"
+    return _Opened(view, view.transfer_syntax, True, pixels, keyword)
+
+
+def read_kind(file: SlideFile) -> tuple[str, str, str]:
+    """SOP class, modality and series of a file.
+
+    Raises
+    ------
+    NotDicom
+        If it is no DICOM file.
+    FileError
+        If it cannot be read.
+    """
+    view = _open(file).view
+    return view.text(0x00080016), view.text(0x00080060), view.text(0x0020000E)
+
+
+def read_slide_image(file: SlideFile) -> SlideImage:
+    """Read the header of a file that holds an image of a slide.
+
+    Raises
+    ------
+    FileError
+        If the file is damaged or contradicts itself.
+    CodecError
+        If its pixels are of a kind that is not read.
+    """
+    opened = _open(file)
+    view = opened.view
+    try:
+        return _slide_image(file, opened)
+    except (NotLean, struct.error, ValueError, OverflowError) as error:
+        raise FileError(f"{file.name}: its header cannot be read: {error}") from error
+    except (FileError, CodecError) as error:
+        if file.name in str(error):
+            raise
+        raise type(error)(f"{file.name}: {error}") from error
+    finally:
+        view.data = b""  # a traceback must not keep the file mapped
+
+
+def _slide_image(file: SlideFile, opened: _Opened) -> SlideImage:
+    view = opened.view
+    place = _pixel_place(opened)
+    rows, columns = view.integer(0x00480007, 0) or 0, view.integer(0x00480006, 0) or 0
+    image_type = view.texts(0x00080008)
+    shared = _shared(view)
+    organization = view.text(0x00209311)
+    paths = _optical_paths(file, view)
+    matrix_origin = _items(file, view, _ORIGIN)
+    origin = _origin(matrix_origin[0]) if matrix_origin else None
+    orientation = _numbers(view.text(0x00480102), 0x00480102, file.name, 6)
+    spacing = _text_numbers(shared, "spacing", 0x00280030, file.name, 2) or _numbers(
+        view.text(0x00280030), 0x00280030, file.name, 2
+    )
+    between = _text_numbers(shared, "between", 0x00180088, file.name, 1)
+    thickness = _text_numbers(shared, "thickness", 0x00180050, file.name, 1)
+    depth = _floats(view, 0x00480003)
+    shared_z = _text_numbers(shared, "z", 0x0040074A, file.name, 1)
+    places = _frame_places(file, view, place, shared, organization, (rows, columns))
+    if not (rows and columns):
+        rows, columns = _matrix_of(place, places)
+    if spacing is None or min(spacing) <= 0:
+        height, width = _floats(view, 0x00480002), _floats(view, 0x00480001)
+        spacing = (height / rows, width / columns) if height and width else None
+    return SlideImage(
+        file=file,
+        place=place,
+        flavor=(image_type[2] if len(image_type) > 2 else "").upper() or "VOLUME",
+        sop_class=view.text(0x00080016),
+        sop_instance=view.text(0x00080018),
+        study=view.text(0x0020000D),
+        series=view.text(0x0020000E),
+        frame_of_reference=view.text(0x00200052),
+        modality=view.text(0x00080060),
+        instance_number=_integer_text(view.text(0x00200013)),
+        matrix=(rows, columns),
+        organization=organization,
+        spacing=(spacing[0], spacing[1]) if spacing else None,
+        thickness=thickness[0] if thickness and thickness[0] > 0 else depth * _MICRON if depth else None,
+        between=between[0] if between else None,
+        origin=origin,
+        orientation=orientation,
+        focal_planes=view.integer(0x00480303),
+        shared_z=shared_z[0] * _MICRON if shared_z else None,
+        shared_path=_decoded(shared.get("path")) or None,
+        optical_paths=paths,
+        concatenation=_concatenation(view),
+        pyramid=view.text(0x00080019),
+        background=_background(view),
+        places=places,
+        header_end=_header_end(view) if opened.in_place else 0,
+    )
+
+
+def _pixel_place(opened: _Opened) -> PixelPlace:
+    view, pixels = opened.view, opened.pixels
+    if pixels is None or opened.keyword != "PixelData":
+        raise FileError("it holds no pixel data; expected the frames of a slide: the file is truncated or was emptied")
+    text = view.text(0x00280008)
+    try:
+        frames = int(text) if text else 1
+    except ValueError:
+        raise FileError(f"NumberOfFrames is {text!r}; expected a whole number") from None
+    allocated = view.integer(0x00280100)
+    if allocated is None:
+        raise FileError("BitsAllocated is missing, so its pixels cannot be read")
+    samples = view.integer(0x00280002, 1) or 1
+    photometric = view.text(0x00280004) or ("RGB" if samples == 3 else "MONOCHROME2")
+    high_bit = view.integer(0x00280102)
+    info = FrameInfo(
+        rows=view.integer(0x00280010, 0) or 0,
+        columns=view.integer(0x00280011, 0) or 0,
+        samples_per_pixel=samples,
+        bits_allocated=allocated,
+        bits_stored=view.integer(0x00280101, allocated) or allocated,
+        high_bit=-1 if high_bit is None else high_bit,
+        pixel_representation=view.integer(0x00280103, 0) or 0,
+        photometric_interpretation=photometric,
+        planar_configuration=view.integer(0x00280006, 0) or 0,
+        transfer_syntax_uid=opened.syntax,
+        pixel_vr=pixels[0],
+    )
+    if frames < 1:
+        raise FileError(f"NumberOfFrames is {frames}; expected at least 1")
+    if not (samples == 3 and photometric in _COLOR) and not (samples == 1 and photometric.startswith("MONOCHROME")):
+        raise CodecError(
+            f"{samples} samples a pixel of Photometric Interpretation {photometric} are no colour or monochrome "
+            "image that a slide may hold (PS3.3 C.8.12.4.1.5): convert the file first"
+        )
+    tables: list[tuple[int, int] | None] = []
+    for tag in (0x7FE00001, 0x7FE00002):
+        found = view.places.get(tag)
+        tables.append((found[1], found[2]) if found is not None and found[2] > 0 else None)
+    return PixelPlace(pixels[1], pixels[2], info, frames, opened.in_place, (tables[0], tables[1]))
+
+
+def _shared(view: FileView) -> dict[str, bytes | None]:
+    place = view.places.get(_SHARED)
+    if place is not None:
+        for start, end in items_of(view.data, place[1], place[2], view.implicit):
+            return read_item(view.data, start, end, view.implicit, _SHARED_WANTED)
+    return {}
+
+
+def _frame_places(
+    file: SlideFile,
+    view: FileView,
+    place: PixelPlace,
+    shared: dict[str, bytes | None],
+    organization: str,
+    matrix: tuple[int, int],
+) -> FramePlaces | None:
+    """Positions of the frames where they are stated and needed: tiles in full order have theirs by their number."""
+    per_frame = view.places.get(_PER_FRAME)
+    if per_frame is None or per_frame[2] <= 0:
+        return None
+    if organization == "TILED_FULL" and min(matrix) > 0:
+        tiles = -(-matrix[0] // place.info.rows) * -(-matrix[1] // place.info.columns)
+        if place.frames % tiles == 0:
+            return None
+    count, columns = read_frame_groups(view.data, per_frame[1], per_frame[2], view.implicit, _WANTED)
+    if count != place.frames:
+        raise FileError(f"it has {place.frames} frames, but functional groups for {count}: one of the two is wrong")
+    rows, cols = (_positions(columns[name], shared.get(name)) for name in ("row", "column"))
+    if rows is None or cols is None:
+        return None
+    return FramePlaces(
+        *_from_one(file, rows, cols, place.info),
+        _z_values(file, columns["z"], shared.get("z")),
+        _path_names(columns["path"]),
+    )
+
+
+def _positions(values: list[bytes | None], common: bytes | None) -> npt.NDArray[np.int64] | None:
+    """Values of SL elements; None unless every frame has one."""
+    whole = values if common is None else [common if value is None else value for value in values]
+    try:
+        joined = b"".join(whole)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    if len(joined) != 4 * len(values):
+        return None
+    return np.frombuffer(joined, "<i4").astype(np.int64)
+
+
+def _from_one(
+    file: SlideFile, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], info: FrameInfo
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions counted from 0. The standard counts from 1; some writers did not."""
+    if min(rows.min(), columns.min()) >= 1:
+        return rows - 1, columns - 1
+    if rows.min() >= 0 and columns.min() >= 0 and not (rows % info.rows).any() and not (columns % info.columns).any():
+        warnings.warn(
+            f"{file.name}: its frame positions count from 0; expected from 1; they are read as they are meant",
+            DicomMLWarning,
+            stacklevel=2,
+        )
+        return rows, columns
+    raise FileError(
+        f"a frame lies at row {rows.min()}, column {columns.min()} of the total pixel matrix, whose first pixel is "
+        "1, 1: its positions are wrong"
+    )
+
+
+def _z_values(file: SlideFile, values: list[bytes | None], common: bytes | None) -> npt.NDArray[np.float64] | None:
+    known: dict[bytes | None, float] = {}
+    for value in set(values):
+        text = _decoded(value if value is not None else common)
+        known[value] = decimals(text, 0x0040074A, file.name, 1)[0] * _MICRON if text else 0.0
+    if not any(known.values()) and common is None and all(value is None for value in values):
+        return None
+    return np.array([known[value] for value in values], np.float64)
+
+
+def _path_names(values: list[bytes | None]) -> list[str] | None:
+    known = {value: _decoded(value) for value in set(values)}
+    return None if not any(known.values()) else [known[value] for value in values]
+
+
+def _matrix_of(place: PixelPlace, places: FramePlaces | None) -> tuple[int, int]:
+    """Size of a total pixel matrix whose size is not stated."""
+    info = place.info
+    if places is not None:
+        return int(places.rows.max()) + info.rows, int(places.columns.max()) + info.columns
+    if place.frames == 1:
+        return info.rows, info.columns
+    raise FileError(
+        f"it has {place.frames} frames, but neither the size of the total pixel matrix nor the frames' positions: "
+        "nothing tells where its tiles belong"
+    )
+
+
+# -------------------------------------------------------------------------------------------------- values
+
+
+def _decoded(value: bytes | None) -> str:
+    return value.decode("latin-1").strip("\0 ") if value else ""
+
+
+def _numbers(text: str, tag: int, name: str, count: int) -> tuple[float, ...] | None:
+    return decimals(text, tag, name, count) if text else None
+
+
+def _text_numbers(
+    values: dict[str, bytes | None], key: str, tag: int, name: str, count: int
+) -> tuple[float, ...] | None:
+    return _numbers(_decoded(values.get(key)), tag, name, count)
+
+
+def _floats(view: FileView, tag: int) -> float | None:
+    """Value of an FL element; None where absent or no positive number."""
+    raw = view.raw(tag)
+    if not raw or len(raw) < 4:
+        return None
+    value = float(struct.unpack_from("<f", raw)[0])
+    return value if np.isfinite(value) and value > 0 else None
+
+
+def _integer_text(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return 0
+
+
+def _items(file: SlideFile, view: FileView, tag: int) -> list[pydicom.Dataset]:
+    place: Place | None = view.places.get(tag)
+    if place is None or place[2] <= 0:
+        return []
+    return parse_items(view.data, place[1], place[2], view.implicit, file.name)
+
+
+def _origin(item: pydicom.Dataset) -> tuple[float, float, float] | None:
+    x, y = item.get("XOffsetInSlideCoordinateSystem"), item.get("YOffsetInSlideCoordinateSystem")
+    if x is None or y is None:
+        return None
+    return float(x), float(y), float(item.get("ZOffsetInSlideCoordinateSystem") or 0.0) * _MICRON
+
+
+def _optical_paths(file: SlideFile, view: FileView) -> tuple[OpticalPath, ...]:
+    found = []
+    for item in _items(file, view, _PATHS):
+        kinds = item.get("IlluminationTypeCodeSequence") or item.get("IlluminationColorCodeSequence")
+        wavelength = item.get("IlluminationWaveLength")
+        found.append(
+            OpticalPath(
+                identifier=str(item.get("OpticalPathIdentifier") or "").strip(),
+                description=str(item.get("OpticalPathDescription") or "").strip(),
+                illumination=str(kinds[0].get("CodeMeaning", "")) if kinds else "",
+                wavelength=float(wavelength) if wavelength else None,
+                icc_profile=bytes(item.ICCProfile) if item.get("ICCProfile") else None,
+            )
+        )
+    if not found:
+        return (OpticalPath("", icc_profile=view.raw(0x00282000) or None),)
+    return tuple(found)
+
+
+def _concatenation(view: FileView) -> Concatenation | None:
+    uid = view.text(0x00209161)
+    number = view.integer(0x00209162)
+    if not uid or number is None:
+        return None
+    return Concatenation(uid, number, view.integer(0x00209163), view.integer(0x00209228))
+
+
+def _background(view: FileView) -> tuple[int, int, int] | None:
+    raw = view.raw(0x00480015)
+    if not raw or len(raw) < 6:
+        return None
+    l, a, b = struct.unpack_from("<3H", raw)  # noqa: E741
+    return l, a, b
+
+
+def _header_end(view: FileView) -> int:
+    """Where the functional groups, or what comes after them, begin."""
+    for tag, (vr, offset, _) in view.places.items():
+        if tag >= _SHARED:
+            return offset - (12 if vr in _LONG_HEADERS else 8)
+    assert view.pixels is not None
+    vr, offset, _ = view.pixels[1]
+    return offset - (8 if vr is None else 12)

@@ -1,0 +1,248 @@
+"""Reading rectangles of a level: which frames, decoded once each, on several threads, into one buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_ml.encoding.codecs import FrameInfo, is_encapsulated
+from dicom_ml.encoding.frames import FrameIndex
+from dicom_ml.encoding.thread_pool import parallel_for
+from dicom_ml.errors import DicomMLError
+from dicom_ml.reading.slides.files import frame_index
+from dicom_ml.reading.slides.grouping import FileSpan, LevelFrames
+from dicom_ml.reading.slides.resample import Axis
+from dicom_ml.reading.slides.tiles import TileIndex
+
+__all__ = ["PlaneReader"]
+
+Array = npt.NDArray[Any]
+Slices = tuple[slice, slice]
+
+# Decoded bytes below which a pass on one thread is over before others have begun.
+_LEAST_COMPRESSED = 1 << 18
+_LEAST_NATIVE = 1 << 23
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What becomes of a part of a frame: it is copied to ``target``, or reduced into a sum."""
+
+    part: Slices
+    target: Array | None = None
+    whole: bool = False
+    reduce: Callable[[Array], None] | None = None
+
+    def __call__(self, frame: Array) -> None:
+        if self.target is not None:
+            self.target[...] = frame[self.part]
+        elif self.reduce is not None:
+            self.reduce(frame[self.part])
+
+
+class PlaneReader:
+    """Reads one focal plane and optical path of a level.
+
+    Parameters
+    ----------
+    frames : LevelFrames
+    index : TileIndex
+    info : FrameInfo
+    shape : tuple of int
+        Of the level's total pixel matrix; what frames hold beyond it is padding and never shown.
+    threads : int or None
+        Most threads to use; None takes one a core, 8 at most.
+    """
+
+    def __init__(
+        self,
+        frames: LevelFrames,
+        index: TileIndex,
+        info: FrameInfo,
+        shape: tuple[int, int],
+        threads: int | None,
+    ) -> None:
+        self.frames, self.index, self.info, self.shape, self.threads = frames, index, info, shape, threads
+        self.dtype = info.dtype
+        self.samples = info.samples_per_pixel
+
+    def array(self, *shape: int) -> Array:
+        """An array for pixels of this plane."""
+        return np.empty((*shape, self.samples) if self.samples > 1 else shape, self.dtype)
+
+    # ------------------------------------------------------------------ pixels as they are
+    def copy(self, corners: Sequence[tuple[int, int]], out: Array, fill: Array, absent: Array | None = None) -> None:
+        """Read equal rectangles of the level, pixel by pixel.
+
+        Parameters
+        ----------
+        corners : sequence of (row, column)
+            First pixel of each rectangle; anywhere, also outside the level.
+        out : ndarray of shape (n, rows, columns[, samples])
+        fill : ndarray of shape (samples,)
+            Value of pixels that no frame shows.
+        absent : ndarray of bool, shape (n, rows, columns), optional
+            Set to True where no frame shows a pixel, else to False.
+        """
+        uses: dict[int, list[_Use]] = {}
+        height, width = out.shape[1:3]
+        if absent is not None:
+            absent[...] = True
+        for number, (row, column) in enumerate(corners):
+            target = out[number]
+            covered = 0
+            for frame, part, place in self._parts(row, column, row + height, column + width):
+                view = target[place]
+                size = view.shape[0] * view.shape[1]
+                covered += size
+                whole = view.shape == self.info.shape and view.flags.c_contiguous
+                uses.setdefault(frame, []).append(_Use(part, view, whole))
+                if absent is not None:
+                    absent[number][place] = False
+            if covered < height * width or not self.index.disjoint:
+                target[...] = fill if self.samples > 1 else fill[0]
+        self._run(uses)
+
+    def _parts(self, row: int, column: int, end_row: int, end_column: int) -> list[tuple[int, Slices, Slices]]:
+        """Frames within a rectangle, which part of each, and its place in the rectangle."""
+        found = []
+        low, high = max(row, 0), min(end_row, self.shape[0])
+        left, right = max(column, 0), min(end_column, self.shape[1])
+        rows, columns = self.index.tile
+        for frame, r, c in self.index.find(low, left, high, right):
+            if self.frames.locate(frame) is None:
+                continue  # of a part of a concatenation that is missing, by leave of gaps="fill"
+            top, bottom = max(r, low), min(r + rows, high)
+            first, last = max(c, left), min(c + columns, right)
+            part = slice(top - r, bottom - r), slice(first - c, last - c)
+            place = slice(top - row, bottom - row), slice(first - column, last - column)
+            found.append((frame, part, place))
+        return found
+
+    # ------------------------------------------------------------------ resampled
+    def resample(self, axes: Sequence[tuple[Axis, Axis]]) -> tuple[Array, Array]:
+        """Resample rectangles of the level.
+
+        Parameters
+        ----------
+        axes : sequence of (Axis, Axis)
+            Rows and columns of each rectangle, all of equal counts.
+
+        Returns
+        -------
+        sums : ndarray of shape (n, rows, columns, samples), float32
+            Weighted sum of the pixels that frames show.
+        weights : ndarray of shape (n, rows, columns), float32
+            Share of each output pixel that frames show, 0 to 1.
+        """
+        counts = axes[0][0].count, axes[0][1].count
+        sums = np.zeros((len(axes), *counts, self.samples), np.float32)
+        weights = np.zeros((len(axes), *counts), np.float32)
+        uses: dict[int, list[_Use]] = {}
+        shares: list[_Share] = []
+        for number, (down, across) in enumerate(axes):
+            (row, end_row), (column, end_column) = down.span, across.span
+            if not self.index.disjoint:
+                shares += self._overlapping(number, down, across)
+                continue
+            for frame, part, place in self._parts(row, column, end_row, end_column):
+                rows = place[0].start + row, place[0].stop + row
+                columns = place[1].start + column, place[1].stop + column
+                shares.append(_Share(number, down, across, rows, columns))
+                uses.setdefault(frame, []).append(_Use(part, reduce=shares[-1]))
+        self._run(uses)
+        # added up in one order, whichever thread was first: the same pixels every time
+        for share in shares:
+            share.add_to(sums, weights)
+        return sums, weights
+
+    def _overlapping(self, number: int, down: Axis, across: Axis) -> list[_Share]:
+        """Frames that may cover each other are put together before they are reduced."""
+        (row, end_row), (column, end_column) = down.span, across.span
+        row, column = max(row, 0), max(column, 0)
+        height, width = min(end_row, self.shape[0]) - row, min(end_column, self.shape[1]) - column
+        if height <= 0 or width <= 0:
+            return []
+        pixels, absent = self.array(1, height, width), np.empty((1, height, width), bool)
+        self.copy([(row, column)], pixels, np.zeros(self.samples), absent)
+        share = _Share(number, down, across, (row, row + height), (column, column + width))
+        share(pixels[0], ~absent[0])
+        return [share]
+
+    # ------------------------------------------------------------------ decoding
+    def _run(self, uses: dict[int, list[_Use]]) -> None:
+        """Decode every frame once and use it."""
+        opened: dict[int, FrameIndex] = {}
+        jobs: list[tuple[FileSpan, FrameIndex, int, list[_Use]]] = []
+        ordered = sorted(uses)
+        for frame in ordered:
+            located = self.frames.locate(frame)
+            assert located is not None
+            span, number = located
+            index = opened.get(span.first)
+            if index is None:
+                index = opened[span.first] = frame_index(span.file, span.place)
+            jobs.append((span, index, number, uses[frame]))
+        size = len(jobs) * self.info.decoded_bytes
+        least = _LEAST_COMPRESSED if is_encapsulated(self.info.transfer_syntax_uid) else _LEAST_NATIVE
+        threads = self.threads if size >= least else 1
+        if self.index.disjoint:
+            parallel_for(self._decode, jobs, threads)
+        else:
+            # Frames that cover each other go on one after the other, the last on top.
+            for job in jobs:
+                self._decode(job)
+
+    @staticmethod
+    def _decode(job: tuple[FileSpan, FrameIndex, int, list[_Use]]) -> None:
+        span, index, number, uses = job
+        first = uses[0]
+        try:
+            if first.whole:
+                assert first.target is not None
+                frame = index.decode(number, color="rgb", out=first.target)
+                uses = uses[1:]
+            else:
+                frame = index.decode(number, color="rgb")
+        except DicomMLError as error:
+            raise type(error)(f"{span.file.name}: {error}") from error
+        for use in uses:
+            use(frame)
+
+
+class _Share:
+    """What a piece of a level adds to a resampled rectangle."""
+
+    def __init__(self, number: int, down: Axis, across: Axis, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+        self.number, self.down, self.across, self.rows, self.columns = number, down, across, rows, columns
+        self.found: tuple[Slices, Array, Array] | None = None
+
+    def __call__(self, piece: Array, shown: Array | None = None) -> None:
+        """Reduce the piece; ``shown`` tells which of its pixels count."""
+        row, vertical = self.down.weights(*self.rows)
+        column, horizontal = self.across.weights(*self.columns)
+        if not vertical.size or not horizontal.size:
+            return
+        height, width = piece.shape[:2]
+        values = piece.reshape(height, -1).astype(np.float32)
+        samples = values.shape[1] // width
+        if shown is None:
+            weight = np.outer(vertical.sum(axis=1), horizontal.sum(axis=1))
+        else:
+            values *= np.repeat(shown, samples, axis=1)
+            weight = vertical @ shown.astype(np.float32) @ horizontal.T
+        narrowed = (vertical @ values).reshape(len(vertical), width, samples)
+        place = slice(row, row + len(vertical)), slice(column, column + len(horizontal))
+        self.found = place, np.matmul(horizontal, narrowed), weight
+
+    def add_to(self, sums: Array, weights: Array) -> None:
+        """Add the piece's share to the rectangles' sums, and forget it."""
+        if self.found is not None:
+            place, share, weight = self.found
+            sums[self.number][place] += share
+            weights[self.number][place] += weight
+            self.found = None
