@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from dicom_ml.bridge.tensors import SOURCE_KEY, prediction_array, torch
 from dicom_ml.errors import EncodingError, GeometryError
 
-__all__ = ["Case", "Decision", "handles_of_batch", "split_batch"]
+__all__ = ["Case", "Decision", "array_of", "handles_of_batch", "inverted", "places_of_batch", "split_batch"]
 
 _NAMES = ("pred", "prediction", "predictions", "logits", "output")
 
@@ -25,6 +26,8 @@ class Case:
     Attributes
     ----------
     handle : str
+    place : str
+        A digest of where the image lies and how large it is, as the network saw it.
     pred : Tensor of shape (C, ...)
     affine : Tensor of shape (4, 4) or None
         Of the prediction: RAS over ``(w, h, d)`` where ``monai``, else LPS over ``(d, h, w)``. None where nothing
@@ -36,16 +39,12 @@ class Case:
     """
 
     handle: str
+    place: str
     pred: Any
     affine: Any
     monai: bool
     image: Any = None
     label: Any = None
-
-    def place(self) -> tuple[str, tuple[int, ...], bytes]:
-        """What tells parts of one volume apart."""
-        affine = b"" if self.affine is None else np.round(np.asarray(self.affine, dtype=np.float64), 4).tobytes()
-        return self.handle, tuple(self.pred.shape), affine
 
 
 # ---------------------------------------------------------------------- batches
@@ -76,6 +75,22 @@ def handles_of_batch(batch: Any, image_key: str) -> list[str]:
             "use dicom_ml.data.collate_items, or monai.data.DataLoader"
         )
     return handles
+
+
+def places_of_batch(batch: Any, image_key: str, count: int) -> list[str]:
+    """Where each image of a batch lies, as a digest: it tells parts of a volume, and ways of preprocessing, apart."""
+    image = _image_of(batch, image_key)
+    affine = getattr(image, "affine", None)
+    if affine is None and isinstance(batch, Mapping):
+        affine = batch.get("affine")
+    places = []
+    for number in range(count):
+        shape = () if image is None else tuple(image[number].shape[1:]) if _is_list(image) else tuple(image.shape[2:])
+        one = None if affine is None else affine[number] if len(affine) == count and affine[0].ndim == 2 else affine
+        # rounded, so that the last bits of a sum play no part; + 0.0 makes every zero positive
+        rounded = b"" if one is None else (np.asarray(torch.as_tensor(one).cpu().double()).round(3) + 0.0).tobytes()
+        places.append(hashlib.sha256(repr(shape).encode() + rounded).hexdigest()[:16])
+    return places
 
 
 def _image_of(batch: Any, image_key: str) -> Any:
@@ -109,6 +124,7 @@ def split_batch(outputs: Any, batch: Any, key: str | None, image_key: str, label
     image = _image_of(batch, image_key)
     images = _items(image, len(handles))
     labels = _items(batch.get(label_key) if isinstance(batch, Mapping) else None, len(handles))
+    places = places_of_batch(batch, image_key, len(handles))
     cases = []
     for number, (handle, pred) in enumerate(zip(handles, preds, strict=True)):
         own = images[number]
@@ -123,7 +139,8 @@ def split_batch(outputs: Any, batch: Any, key: str | None, image_key: str, label
                 f"prediction {number} of the batch says that it was made from another series than image {number}; "
                 "predictions have to come in the order of their images"
             )
-        cases.append(Case(handle, pred, _affine_of(pred, own, lent), monai, own if monai else None, labels[number]))
+        affine = _affine_of(pred, own, lent)
+        cases.append(Case(handle, places[number], pred, affine, monai, own if monai else None, labels[number]))
     return cases
 
 

@@ -13,7 +13,15 @@ from dicom_ml.bridge.lightning import lightning
 from dicom_ml.bridge.output import SegmentationOutput, WrittenSegmentation, as_segments
 from dicom_ml.callbacks.identity import model_fingerprint
 from dicom_ml.callbacks.manifest import Journal, merge_journals
-from dicom_ml.callbacks.predictions import Case, Decision, array_of, handles_of_batch, inverted, split_batch
+from dicom_ml.callbacks.predictions import (
+    Case,
+    Decision,
+    array_of,
+    handles_of_batch,
+    inverted,
+    places_of_batch,
+    split_batch,
+)
 from dicom_ml.errors import DicomMLError, DicomMLWarning, EncodingError
 from dicom_ml.source import SourceSeries
 
@@ -130,8 +138,8 @@ class SegmentationWriter(lightning().Callback):  # type: ignore[misc]
         self._model_id = ""
         self._folder = self.output_dir
         self._journal: Journal | None = None
-        self._places: dict[str, Any] = {}
-        self._finished: dict[str, WrittenSegmentation] = {}
+        self._places: dict[str, str] = {}
+        self._finished: dict[tuple[str, str], WrittenSegmentation] = {}
         self._sources: dict[str, SourceSeries] = {}
         self._plain_step: Any = None
 
@@ -179,9 +187,7 @@ class SegmentationWriter(lightning().Callback):  # type: ignore[misc]
         @functools.wraps(step)
         def predict_step(*args: Any, **kwargs: Any) -> Any:
             batch = args[0] if args else kwargs.get("batch")
-            handles = handles_of_batch(batch, self.image_key)
-            # what this run wrote itself does not count: another part of that volume has to be noticed
-            if all(handle not in self._places and self._is_finished(handle) for handle in handles):
+            if all(self._is_finished(*item) for item in self._items(batch)):
                 return None
             return step(*args, **kwargs)
 
@@ -200,10 +206,17 @@ class SegmentationWriter(lightning().Callback):  # type: ignore[misc]
     def _write_batch(self, outputs: Any, batch: Any) -> None:
         if not self._stage:
             return
-        handles = handles_of_batch(batch, self.image_key)
-        if outputs is None and all(self._is_finished(handle) for handle in handles):
-            for handle in handles:
-                self._note(self._finished[handle])
+        items = self._items(batch)
+        for handle, place in items:
+            if self._places.setdefault(handle, place) != place:
+                self._remove(handle)
+                raise EncodingError(
+                    f"several parts of series {self._source(handle).series_instance_uid} come as images of their own; "
+                    "predict whole volumes (monai.inferers.sliding_window_inference puts parts together)"
+                )
+        if outputs is None and all(self._is_finished(*item) for item in items):
+            for item in items:
+                self._note(self._finished[item])
             return
         for case in split_batch(outputs, batch, self.key, self.image_key, self._label_key()):
             self._take(case)
@@ -221,18 +234,9 @@ class SegmentationWriter(lightning().Callback):  # type: ignore[misc]
         return True
 
     def _write(self, case: Case, activated: Any) -> None:
-        where = case.place()
-        known = self._places.setdefault(case.handle, where)
-        if known != where:
-            part = self._finished.pop(case.handle, None)
-            if part is not None and part.written:
-                part.path.unlink(missing_ok=True)  # or a later run would take the part for the whole
-            raise EncodingError(
-                f"several parts of series {self._source(case.handle).series_instance_uid} arrive as predictions of "
-                "their own; predict whole volumes (monai.inferers.sliding_window_inference puts parts together)"
-            )
-        if case.handle in self._finished or (self.resume and self._is_finished(case.handle)):
-            self._note(self._finished[case.handle])
+        item = case.handle, case.place
+        if item in self._finished or (self.resume and self._is_finished(*item)):
+            self._note(self._finished[item])
             return
         try:
             if self.transform is not None:
@@ -240,7 +244,8 @@ class SegmentationWriter(lightning().Callback):  # type: ignore[misc]
                 activated = inverted(case, activated, self.transform, self.image_key, nearest)
             mask = self.decision.mask(activated, self.output.numbers, self.output.kind)
             array, affine = array_of(case, mask)
-            written = self.output.write(array, affine, self._source(case.handle), self._folder, model=self._model_id)
+            source, model = self._source(case.handle), self._identity(case.place)
+            written = self.output.write(array, affine, source, self._folder, model=model)
         except (DicomMLError, OSError) as error:
             if self.on_error == "raise":
                 raise
@@ -249,7 +254,7 @@ class SegmentationWriter(lightning().Callback):  # type: ignore[misc]
             assert self._journal is not None
             self._journal.add_failure(uid, str(error))
             return
-        self._finished[case.handle] = written
+        self._finished[item] = written
         self._note(written)
 
     def _note(self, written: WrittenSegmentation) -> None:
@@ -259,18 +264,36 @@ class SegmentationWriter(lightning().Callback):  # type: ignore[misc]
         assert self._journal is not None
         self._journal.add(written)
 
+    def _remove(self, handle: str) -> None:
+        """Take back what this run wrote of a source."""
+        for (known, _), written in self._finished.items():
+            if known == handle and written.written:
+                written.path.unlink(missing_ok=True)
+
     def _source(self, handle: str) -> SourceSeries:
         if handle not in self._sources:
             self._sources[handle] = SourceSeries.from_string(handle)
         return self._sources[handle]
 
-    def _is_finished(self, handle: str) -> bool:
+    def _items(self, batch: Any) -> list[tuple[str, str]]:
+        """Source, and place as the network sees it, of each image of a batch."""
+        handles = handles_of_batch(batch, self.image_key)
+        return list(zip(handles, places_of_batch(batch, self.image_key, len(handles)), strict=True))
+
+    def _identity(self, place: str) -> str:
+        """What UIDs follow from beside source and settings: the model, and on what grid it saw the image.
+
+        With the grid in it, neither another preprocessing nor a part of the volume is taken for a finished result.
+        """
+        return f"{self._model_id}:{place}"
+
+    def _is_finished(self, handle: str, place: str) -> bool:
         """Whether the result of a source is on disk, complete."""
-        if handle not in self._finished:
-            found = self.output.existing(self._source(handle), self._folder, self._model_id)
+        if (handle, place) not in self._finished:
+            found = self.output.existing(self._source(handle), self._folder, self._identity(place))
             if found is None:
                 return False
-            self._finished[handle] = found
+            self._finished[handle, place] = found
         return True
 
     # ------------------------------------------------------------------ Lightning's hooks

@@ -20,6 +20,12 @@ __all__ = ["Record", "as_record", "find_series", "patient_key", "split_by_patien
 Record: TypeAlias = dict[str, Any]
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+#: Parametric maps, RT doses and slides have pixels, but are no series that a volume is read from.
+_NO_VOLUMES = (
+    "1.2.840.10008.5.1.4.1.1.30",
+    "1.2.840.10008.5.1.4.1.1.481.2",
+    "1.2.840.10008.5.1.4.1.1.77.1.6",
+)
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "PatientID",
     "IssuerOfPatientID", "Rows", "SamplesPerPixel",
@@ -68,6 +74,8 @@ def find_series(
             if str(head.get("SOPClassUID", "")) in _SEGMENTATIONS:
                 if labels:
                     segmentations.append((path, _referenced_series(path)))
+                continue
+            if str(head.get("SOPClassUID", "")) in _NO_VOLUMES:
                 continue
             if not head.get("Rows") or int(head.get("SamplesPerPixel") or 1) != 1:
                 continue

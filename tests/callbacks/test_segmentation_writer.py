@@ -221,6 +221,15 @@ def test_parts_of_a_volume_are_refused(cohort, segments, tmp_path):
     assert not list(tmp_path.glob("*.dcm"))
 
 
+def test_other_preprocessing_is_another_result(cohort, segments, tmp_path):
+    for spacing in (0.5, 0.6):
+        pre = Compose([Spacingd(BOTH, spacing, mode=("bilinear", "nearest"))])
+        writer = SegmentationWriter(tmp_path, segments, transform=pre)
+        model = predict(cohort, tmp_path, writer, transform=pre, records=cohort.records[:1])
+        assert len(model.steps) == 1
+    assert len({pydicom.dcmread(f).SOPInstanceUID for f in tmp_path.glob("*.dcm")}) == 2
+
+
 class Cut:
     def __init__(self, cuts):
         self.cuts = cuts

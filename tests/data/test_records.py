@@ -24,6 +24,18 @@ def test_finds_series_with_their_segmentations(cohort):
     assert "label" not in find_series(cohort, labels=False)[0]
 
 
+def test_doses_and_maps_are_no_image_series(cohort, tmp_path):
+    import pydicom
+
+    write_series(tmp_path / "ct")
+    for number, sop_class in enumerate(("1.2.840.10008.5.1.4.1.1.481.2", "1.2.840.10008.5.1.4.1.1.30")):
+        ds = pydicom.dcmread(next((tmp_path / "ct").iterdir()))
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
+        ds.SeriesInstanceUID = f"1.2.3.{number}"
+        ds.save_as(tmp_path / f"{number}.dcm")
+    assert len(find_series(tmp_path)) == 1
+
+
 def test_finds_nothing(tmp_path, cohort):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(SeriesError, match="no image series"):
