@@ -53,7 +53,8 @@ class FrameSpool:
         self.folder = Path(folder)
         self.plan = json.loads(json.dumps(plan, sort_keys=True))
         self._lock = threading.Lock()
-        self._places: dict[Key, tuple[Path, int, int]] = {}
+        self._places: dict[Key, tuple[int, int, int]] = {}
+        self._shards: list[Path] = []
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keep_plan()
         self._data_path = self.folder / f"{shard}.frames"
@@ -92,16 +93,19 @@ class FrameSpool:
     # ------------------------------------------------------------------ content
     def refresh(self) -> None:
         """Look again at what other processes have written."""
-        found: dict[Key, tuple[Path, int, int]] = {}
+        found: dict[Key, tuple[int, int, int]] = {}
+        shards: list[Path] = []
         for index_path in sorted(self.folder.glob("*.index")):
             data_path = index_path.with_suffix(".frames")
+            shards.append(data_path)
             size = data_path.stat().st_size if data_path.exists() else 0
             for key, offset, length in _records(index_path):
                 if offset + length > size:
                     break
-                found.setdefault(key, (data_path, offset, length))
+                found.setdefault(key, (len(shards) - 1, offset, length))
         with self._lock:
-            self._places = found
+            self._places, self._shards = found, shards
+            self._own = shards.index(self._data_path)
 
     def __contains__(self, key: object) -> bool:
         return key in self._places
@@ -109,7 +113,7 @@ class FrameSpool:
     def __len__(self) -> int:
         return len(self._places)
 
-    def keys(self) -> list[Key]:
+    def listed(self) -> list[Key]:
         """What is there, in ascending order."""
         return sorted(self._places)
 
@@ -135,15 +139,15 @@ class FrameSpool:
                 left = left[self._data.write(left) or 0 :]
             self._end += len(view)
             self._index.write(_record(key, offset, len(view)))
-            self._places[key] = (self._data_path, offset, len(view))
+            self._places[key] = (self._own, offset, len(view))
             return True
 
     def frames(self, keys: Iterable[Key]) -> Iterator[bytes]:
         """Frames one after the other, in the order of ``keys``."""
         with _Files() as files:
             for key in keys:
-                path, offset, length = self._places[key]
-                yield files.read(path, offset, length)
+                shard, offset, length = self._places[key]
+                yield files.read(self._shards[shard], offset, length)
 
     # ------------------------------------------------------------------ end
     def close(self) -> None:

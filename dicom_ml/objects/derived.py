@@ -10,7 +10,7 @@ import datetime
 import functools
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "add_series",
     "copied_dataset",
     "declare_characters",
+    "derivation_of",
     "describe",
     "fit_to_source",
     "frame_groups",
@@ -181,6 +182,7 @@ def copied_dataset(source: SourceSeries) -> Dataset:
     for keyword in _TYPE_2:
         if keyword not in clean:
             setattr(clean, keyword, "")
+    _complete_specimen(clean)
     if dropped:
         warnings.warn(
             f"attributes of the source are malformed and were not copied: {', '.join(dropped)}",
@@ -188,6 +190,25 @@ def copied_dataset(source: SourceSeries) -> Dataset:
             stacklevel=2,
         )
     return clean
+
+
+def _complete_specimen(ds: Dataset) -> None:
+    """Specimen module (PS3.3 C.7.6.22): whole, with what may be empty; or left out where the source's is not."""
+    container = ("ContainerIdentifier", "IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence")
+    specimens = ds.get("SpecimenDescriptionSequence") or []
+    named = all(item.get("SpecimenIdentifier") and item.get("SpecimenUID") for item in specimens)
+    if not (specimens and named and ds.get("ContainerIdentifier")):
+        for keyword in (*container, "SpecimenDescriptionSequence"):
+            if keyword in ds:
+                delattr(ds, keyword)
+        return
+    for keyword in container[1:]:
+        if keyword not in ds:
+            setattr(ds, keyword, [])
+    for item in specimens:
+        for keyword in ("IssuerOfTheSpecimenIdentifierSequence", "SpecimenPreparationSequence"):
+            if keyword not in item:
+                setattr(item, keyword, [])
 
 
 def _validate(element: Any) -> None:
@@ -296,23 +317,33 @@ def plane_groups(source: SourceSeries, grid: Grid, on_source: bool, derivation: 
     groups.PixelMeasuresSequence = [measures]
     groups.PlaneOrientationSequence = [orientation]
     if not on_source:
-        groups.DerivationImageSequence = [_derivation(source, derivation)]
+        groups.DerivationImageSequence = [derivation_of(source.instances, derivation, "NO")]
     return groups
 
 
-def _derivation(source: SourceSeries, code: Code) -> Dataset:
-    """Derivation Image of a grid of its own: from all images together (PS3.3 C.7.6.16.2.6)."""
+def derivation_of(instances: Mapping[str, str], code: Code, preserved: str) -> Dataset:
+    """An item of Derivation Image: whole images that frames were made from (PS3.3 C.7.6.16.2.6).
+
+    Parameters
+    ----------
+    instances : mapping
+        SOP class UID by SOP instance UID.
+    code : Code
+        How frames were derived.
+    preserved : str
+        Spatial Locations Preserved: ``"YES"`` or ``"NO"``.
+    """
     from pydicom import Dataset
 
     item = Dataset()
     item.DerivationCodeSequence = [code_to_dataset(code)]
     item.SourceImageSequence = []
-    for instance, sop_class in source.instances.items():
+    for instance, sop_class in instances.items():
         image = Dataset()
         image.ReferencedSOPClassUID = sop_class
         image.ReferencedSOPInstanceUID = instance
         image.PurposeOfReferenceCodeSequence = [code_to_dataset(_SOURCE_IMAGE)]
-        image.SpatialLocationsPreserved = "NO"
+        image.SpatialLocationsPreserved = preserved
         item.SourceImageSequence.append(image)
     return item
 
@@ -360,12 +391,13 @@ def frame_groups(
 
 
 # ---------------------------------------------------------------------- what is repeated often, as bytes
-def header_bytes(dataset: Dataset, source: SourceSeries) -> bytes:
-    """The data set in explicit VR little endian, with the references to the source's series put in their place."""
-    references = sequence_bytes(
-        0x0008114A,
-        (_reference_bytes(instance, sop_class, None) for instance, sop_class in source.instances.items()),
-    )
+def header_bytes(dataset: Dataset, source: SourceSeries, instances: Mapping[str, str] | None = None) -> bytes:
+    """The data set in explicit VR little endian, with the references to the source's series put in their place.
+
+    ``instances`` (SOP class UID by SOP instance UID) are those that the content refers to: by default, all.
+    """
+    listed = source.instances if instances is None else instances
+    references = sequence_bytes(0x0008114A, (_reference_bytes(uid, kind, None) for uid, kind in listed.items()))
     series = references + element_bytes(0x0020000E, "UI", source.series_instance_uid.encode())
     before, after = dataset[:0x00081115], dataset[0x00081115:]
     characters = dataset.get("SpecificCharacterSet")

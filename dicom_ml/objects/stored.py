@@ -29,14 +29,20 @@ from dicom_ml.geometry import Grid, affine_from_plane, stack_planes
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["StoredFrames", "open_stored"]
+__all__ = ["StoredFrames", "is_tiled", "open_stored"]
 
 S = TypeVar("S", bound="StoredFrames")
+T = TypeVar("T", bound="StoredFrames")
 FloatArray = npt.NDArray[np.float64]
 
 _SHARED_GROUPS, _FRAME_GROUPS = 0x52009229, 0x52009230
 _EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _TOTAL_PIXEL_MATRIX_ROWS = 0x00480007
+
+
+def is_tiled(view: FileView) -> bool:
+    """Whether a file is tiled over a total pixel matrix."""
+    return _TOTAL_PIXEL_MATRIX_ROWS in view
 
 
 class StoredFrames:
@@ -59,10 +65,10 @@ class StoredFrames:
         for name in ("position", "orientation", "pixel_spacing", "slice_thickness", "slice_spacing")
     }
 
-    def __init__(self, data: Buffer, name: str, origin: str | bytes) -> None:
+    def __init__(self, view: FileView, name: str, origin: str | bytes) -> None:
         self.name = name
         self._origin = origin
-        self._view = view = _view_of(data)
+        self._view = view
         self._data = view.data
         self._check_kind()
         self.rows, self.columns = self._integer(0x00280010, "Rows"), self._integer(0x00280011, "Columns")
@@ -89,7 +95,7 @@ class StoredFrames:
         return FileError(f"{self.name}: {what}")
 
     def _refuse_tiled(self) -> None:
-        if _TOTAL_PIXEL_MATRIX_ROWS in self._view:
+        if is_tiled(self._view):
             raise self._fail(
                 f"is a {self.noun} of a slide, tiled over a total pixel matrix; it has no volume, "
                 "and this reads volumes"
@@ -304,8 +310,17 @@ class StoredFrames:
 
 
 # ---------------------------------------------------------------------- opening
-def open_stored(kind: type[S], origin: str | os.PathLike[str] | bytes, name: str | None = None) -> S:
+def open_stored(
+    kind: type[S], origin: str | os.PathLike[str] | bytes, name: str | None = None, tiled: type[T] | None = None
+) -> S | T:
     """Open a file, by path (memory-mapped) or as bytes, as a kind of object.
+
+    Parameters
+    ----------
+    kind : type
+        Kind of object.
+    tiled : type, optional
+        What it is instead where the file is tiled over a total pixel matrix.
 
     Raises
     ------
@@ -328,7 +343,9 @@ def open_stored(kind: type[S], origin: str | os.PathLike[str] | bytes, name: str
         except OSError as error:
             raise FileError(f"{name}: cannot be opened: {error.strerror or error}") from error
     try:
-        return kind(data, name, origin)
+        view = _view_of(data)
+        chosen = tiled if tiled is not None and is_tiled(view) else kind
+        return chosen(view, name, origin)
     except FileError as error:
         raise error if str(error).startswith(name) else FileError(f"{name}: {error}") from error
     except NotLean as error:

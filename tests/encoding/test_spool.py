@@ -27,8 +27,8 @@ def test_any_order_comes_back_sorted(tmp_path):
         for i in np.random.default_rng(0).permutation(30):
             assert spool.put(key(int(i)), frame(int(i)))
         assert not spool.put(key(3), b"again")
-        assert spool.keys() == [key(i) for i in range(30)]
-        assert list(spool.frames(spool.keys())) == [frame(i) for i in range(30)]
+        assert spool.listed() == [key(i) for i in range(30)]
+        assert list(spool.frames(spool.listed())) == [frame(i) for i in range(30)]
         assert spool.length(key(2)) == len(frame(2))
         assert key(5) in spool
         assert key(31) not in spool
@@ -44,14 +44,14 @@ def test_a_killed_writer_goes_on_wherever_it_stopped(tmp_path):
         data.write_bytes(whole[: len(whole) - cut_data])
         index.write_bytes(records[: len(records) - cut_index])
         with FrameSpool(tmp_path / "s", PLAN) as spool:
-            have = set(spool.keys())
+            have = set(spool.listed())
             for i in range(12):
                 assert spool.put(key(i), frame(i)) == (key(i) not in have)
-            assert list(spool.frames(spool.keys())) == [frame(i) for i in range(12)]
+            assert list(spool.frames(spool.listed())) == [frame(i) for i in range(12)]
     index.write_bytes(records[:100] + bytes([records[100] ^ 1]) + records[101:])
     with FrameSpool(tmp_path / "s", PLAN) as spool:
         assert len(spool) < 10
-        assert list(spool.frames(spool.keys())) == [frame(i) for i in range(len(spool))]
+        assert list(spool.frames(spool.listed())) == [frame(i) for i in range(len(spool))]
 
 
 def test_another_plan_is_refused(tmp_path):
@@ -76,7 +76,7 @@ def test_several_processes(tmp_path):
         worker.join()
         assert worker.exitcode == 0
     spool = FrameSpool(tmp_path / "s", PLAN, shard="last")
-    assert list(spool.frames(spool.keys())) == [frame(i) for i in range(40)]
+    assert list(spool.frames(spool.listed())) == [frame(i) for i in range(40)]
     spool.remove()
     assert not (tmp_path / "s").exists()
 
@@ -88,7 +88,7 @@ def test_threads(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
-        assert list(spool.frames(spool.keys())) == [frame(i) for i in range(60)]
+        assert list(spool.frames(spool.listed())) == [frame(i) for i in range(60)]
 
 
 def test_a_folder_that_was_changed_is_noticed(tmp_path):

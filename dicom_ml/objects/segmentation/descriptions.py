@@ -190,8 +190,15 @@ class Segment:
         return segment
 
 
-def number_segments(segments: Sequence[Segment]) -> list[Segment]:
+def number_segments(segments: Sequence[Segment]) -> tuple[list[Segment], list[int]]:
     """Give every segment its number: all have their own, or none has and they count from 1.
+
+    Returns
+    -------
+    numbered : list of Segment
+        By ascending number.
+    order : list of int
+        Where each of them stood: the channel that belongs to it.
 
     Raises
     ------
@@ -205,12 +212,13 @@ def number_segments(segments: Sequence[Segment]) -> list[Segment]:
             raise EncodingError(f"segments are Segment objects, found {type(segment).__name__}")
     given = [s.number for s in segments if s.number is not None]
     if not given:
-        return [replace(s, number=i) for i, s in enumerate(segments, start=1)]
+        return [replace(s, number=i) for i, s in enumerate(segments, start=1)], list(range(len(segments)))
     if len(given) != len(segments):
         raise EncodingError("either all segments have a number or none has; some have one here")
     if len(set(given)) != len(given):
         raise EncodingError(f"two segments share a number: {sorted(given)}")
-    return sorted(segments, key=lambda s: s.number or 0)
+    order = sorted(range(len(segments)), key=lambda i: segments[i].number or 0)
+    return [segments[i] for i in order], order
 
 
 # ---------------------------------------------------------------------- reading

@@ -29,7 +29,15 @@ from dicom_ml.source import SourceSeries
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["BINARY_STORAGE", "LABELMAP_STORAGE", "Coding", "header_dataset", "segment_frame_groups"]
+__all__ = [
+    "BINARY_STORAGE",
+    "LABELMAP_STORAGE",
+    "Coding",
+    "add_segmentation_image",
+    "add_segments",
+    "header_dataset",
+    "segment_frame_groups",
+]
 
 BINARY_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABELMAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -97,17 +105,23 @@ def header_dataset(
     ds = copied_dataset(source)
     ds.SOPClassUID = coding.sop_class_uid
     add_series(ds, source, description, "SEG")
-    _add_image(ds, coding, grid, frame_count)
+    add_segmentation_image(ds, coding, frame_count)
+    ds.Rows, ds.Columns = grid.shape[1], grid.shape[2]
     add_dimensions(ds, description, [_BY_POSITION] if coding.kind == "labelmap" else [_BY_SEGMENT, _BY_POSITION])
-    ds.SegmentSequence = [s.to_dataset(int(s.number or 0), source.series_instance_uid) for s in segments]
-    if coding.kind == "labelmap":
-        ds.SegmentSequence = [_background(segments[0].algorithm), *ds.SegmentSequence]
+    add_segments(ds, source, segments, coding)
     ds.SharedFunctionalGroupsSequence = [plane_groups(source, grid, on_source, _SEGMENTATION)]
     declare_characters(ds)
     return ds
 
 
-def _add_image(ds: Dataset, coding: Coding, grid: Grid, frame_count: int) -> None:
+def add_segments(ds: Dataset, source: SourceSeries, segments: Sequence[Segment], coding: Coding) -> None:
+    """Segment Sequence, with a background of its own for label maps."""
+    ds.SegmentSequence = [s.to_dataset(int(s.number or 0), source.series_instance_uid) for s in segments]
+    if coding.kind == "labelmap":
+        ds.SegmentSequence = [_background(segments[0].algorithm), *ds.SegmentSequence]
+
+
+def add_segmentation_image(ds: Dataset, coding: Coding, frame_count: int) -> None:
     """General Image, Image Pixel, Multi-frame and Segmentation Image modules (PS3.3 C.8.20.2)."""
     ds.ImageType = ["DERIVED", "PRIMARY"]
     if "LossyImageCompression" not in ds:
@@ -116,7 +130,6 @@ def _add_image(ds: Dataset, coding: Coding, grid: Grid, frame_count: int) -> Non
     ds.SamplesPerPixel = 1
     ds.PhotometricInterpretation = "MONOCHROME2"
     ds.NumberOfFrames = frame_count
-    ds.Rows, ds.Columns = grid.shape[1], grid.shape[2]
     ds.BitsAllocated = ds.BitsStored = coding.bits
     ds.HighBit = coding.bits - 1
     ds.PixelRepresentation = 0

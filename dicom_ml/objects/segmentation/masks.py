@@ -210,7 +210,7 @@ class ChannelMask(Mask):
         return False
 
 
-def as_mask(mask: Any, numbers: Sequence[int], kind: str, maximum: int) -> Mask:
+def as_mask(mask: Any, numbers: Sequence[int], order: Sequence[int], kind: str, maximum: int) -> Mask:
     """Take a mask as it is given.
 
     Parameters
@@ -219,7 +219,9 @@ def as_mask(mask: Any, numbers: Sequence[int], kind: str, maximum: int) -> Mask:
         A label map ``(D, H, W)`` of integers, or channels ``(S, D, H, W)`` of booleans, 0 and 1, or fractions. With
         one segment, ``(D, H, W)`` booleans or fractions are its only channel.
     numbers : sequence of int
-        Numbers of the segments; channel ``s`` belongs to the ``s``-th.
+        Numbers of the segments, ascending.
+    order : sequence of int
+        The channel that belongs to each of them.
     kind : str
         ``"binary"``, ``"labelmap"`` or ``"fractional"``.
     maximum : int
@@ -255,6 +257,8 @@ def as_mask(mask: Any, numbers: Sequence[int], kind: str, maximum: int) -> Mask:
             f"the mask has {array.shape[0]} channels, but {count} segments are described; "
             "leave the background channel out, and describe every other one"
         )
+    if list(order) != sorted(order):
+        array = array[list(order)]
     channels = ChannelMask(array, numbers, maximum if kind == "fractional" else 1)
     if kind != "fractional" and not channels.is_binary():
         raise EncodingError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar
 
 import numpy as np
@@ -12,13 +11,13 @@ from dicom_ml.encoding.functional_groups import GROUP_TAGS
 from dicom_ml.encoding.functional_groups import Path as TagPath
 from dicom_ml.objects.segmentation.descriptions import Segment
 from dicom_ml.objects.segmentation.header import BINARY_STORAGE, LABELMAP_STORAGE
-from dicom_ml.objects.stored import StoredFrames, open_stored
+from dicom_ml.objects.stored import StoredFrames
 
-__all__ = ["StoredSegmentation", "read_stored"]
+__all__ = ["SegmentedFrames", "StoredSegmentation"]
 
 
-class StoredSegmentation(StoredFrames):
-    """A segmentation file seen through its bytes; nothing is decoded before it is asked for.
+class SegmentedFrames(StoredFrames):
+    """What segmentations of volumes and of slides have in common.
 
     Attributes
     ----------
@@ -33,7 +32,6 @@ class StoredSegmentation(StoredFrames):
     """
 
     noun = "segmentation"
-    wanted: ClassVar[dict[str, TagPath]] = {**StoredFrames.wanted, "segment": GROUP_TAGS["segment"]}
 
     def _check_kind(self) -> None:
         self.kind = self._kind()
@@ -70,7 +68,6 @@ class StoredSegmentation(StoredFrames):
             kind = "binary"
         if kind not in ("binary", "fractional", "labelmap"):
             raise self._fail(f"has Segmentation Type {kind.upper()}; known are BINARY, FRACTIONAL and LABELMAP")
-        self._refuse_tiled()
         return kind
 
     def _read_segments(self) -> list[Segment]:
@@ -115,12 +112,7 @@ class StoredSegmentation(StoredFrames):
         return np.array([known[v] for v in self._groups["segment"]], dtype=np.intp)
 
 
-def read_stored(source: str | os.PathLike[str] | bytes) -> StoredSegmentation:
-    """Open a segmentation from a path or from the bytes of a file.
+class StoredSegmentation(SegmentedFrames):
+    """A segmentation of a volume seen through its bytes; nothing is decoded before it is asked for."""
 
-    Raises
-    ------
-    FileError
-        If it is no segmentation, or contradicts itself.
-    """
-    return open_stored(StoredSegmentation, source)
+    wanted: ClassVar[dict[str, TagPath]] = {**StoredFrames.wanted, "segment": GROUP_TAGS["segment"]}

@@ -8,20 +8,31 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import transfer_syntax
 from dicom_ml.encoding.writer import atomic_file, file_head
 from dicom_ml.errors import EncodingError
 from dicom_ml.geometry import Grid
+from dicom_ml.objects.arrays import as_array
 from dicom_ml.objects.derived import Description, describe, fit_to_source, header_bytes
 from dicom_ml.objects.placing import target_of
-from dicom_ml.objects.segmentation.descriptions import Segment, number_segments
+from dicom_ml.objects.segmentation.descriptions import Segment, number_segments, segment_index
 from dicom_ml.objects.segmentation.header import Coding, header_dataset, segment_frame_groups
 from dicom_ml.objects.segmentation.masks import Mask, as_mask
 from dicom_ml.objects.segmentation.placing import place_channels, place_labels
-from dicom_ml.objects.segmentation.reading import StoredSegmentation, read_stored
+from dicom_ml.objects.segmentation.reading import StoredSegmentation
+from dicom_ml.objects.segmentation.tiled import (
+    MadeTiledSegmentation,
+    SegmentationStream,
+    StoredTiledSegmentation,
+    TiledObject,
+)
 from dicom_ml.objects.segmentation.writing import FramePlan, plan_frames, write_frames
+from dicom_ml.objects.stored import open_stored
+from dicom_ml.objects.stored_tiles import region_on
+from dicom_ml.objects.tiling import Tiling, matrix_of
 from dicom_ml.source import SourceSeries, as_source
 
 if TYPE_CHECKING:
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Segmentation", "read_segmentation"]
 
 _KINDS = ("binary", "labelmap", "fractional")
+_DEFAULTS = {"series_description": "Segmentation", "content_label": "SEGMENTATION"}
 
 
 class Segmentation:
@@ -47,7 +59,7 @@ class Segmentation:
         What the object was made from; None for an object that was read (see :attr:`referenced_series`).
     """
 
-    def __init__(self, content: _Made | StoredSegmentation) -> None:
+    def __init__(self, content: _Made | MadeTiledSegmentation | StoredSegmentation | StoredTiledSegmentation) -> None:
         self._content = content
 
     # ------------------------------------------------------------------ making
@@ -64,6 +76,9 @@ class Segmentation:
         fractional_type: str = "probability",
         max_fractional_value: int = 255,
         deterministic: bool = False,
+        level: int | None = None,
+        tile_size: Sequence[int] | None = None,
+        organization: str | None = None,
         **settings: Any,
     ) -> Segmentation:
         """Describe a mask as a segmentation of its source.
@@ -74,9 +89,11 @@ class Segmentation:
             A label map ``(D, H, W)`` of any integer type, whose values are segment numbers and 0, or stacked channels
             ``(S, D, H, W)`` of booleans, of 0 and 1, or (for fractional) of floats from 0 to 1. It is not copied: it
             must not change before the object has been saved.
-        source : Volume, SourceSeries, str or list of pydicom Dataset
+            Of a slide: ``(H, W)`` or ``(S, H, W)``.
+        source : Volume, Slide, SourceSeries, str or list of pydicom Dataset
             The images that the mask was made from; a string is a source handle.
         segments : sequence of Segment
+            Channel ``s`` belongs to the ``s``-th.
         kind : str
             ``"binary"``: a bit a voxel and segment, which may overlap. ``"labelmap"``: one number a voxel, 8 bit up
             to number 255, else 16. ``"fractional"``: 8 bits a voxel and segment.
@@ -91,6 +108,10 @@ class Segmentation:
             Stored value that stands for 1.0, from 1 to 255.
         deterministic : bool
             Derive the object's UIDs from source, segments and settings, so that a repeated run writes the same ones.
+        level, tile_size, organization
+            Of slides: the level whose pixels the mask has (by default the one of its shape), the size of tiles (by
+            default the level's own), and ``"full"`` or ``"sparse"``: all tiles, or those that hold anything (by
+            default label maps are full, the others sparse).
         **settings
             ``series_description``, ``series_number``, ``content_label``, ``sop_instance_uid``, ... as in
             :class:`dicom_ml.objects.derived.Description`.
@@ -105,24 +126,98 @@ class Segmentation:
             If the series cannot serve as a source.
         """
         record = as_source(source).check()
-        kind = str(kind).lower()
-        if kind not in _KINDS:
-            raise EncodingError(f"kind is one of {', '.join(_KINDS)}, found {kind!r}")
-        numbered = number_segments(list(segments))
-        _check_numbers(numbered, kind)
-        for segment in numbered:
-            segment.check_algorithm()
-        maximum = _check_fraction(max_fractional_value, fractional_type)
-        looked_at = as_mask(mask, [int(s.number or 0) for s in numbered], kind, maximum)
+        numbered, order, coding = _plan(segments, kind, fractional_type, max_fractional_value)
+        kind = coding.kind
+        if record.levels:
+            array = as_array(mask)
+            made = _tiled(
+                record,
+                numbered,
+                coding,
+                array.shape[-2:],
+                level,
+                affine,
+                tile_size,
+                organization,
+                settings,
+                deterministic,
+            )
+            return cls(MadeTiledSegmentation(_tiled_mask(array, order, kind), *made))
+        looked_at = as_mask(mask, [int(s.number or 0) for s in numbered], order, kind, coding.maximum)
         grid, fitted, on_source = fit_to_source(looked_at.array, record, affine)
         looked_at = looked_at if fitted is looked_at.array else looked_at.changed(fitted)
-        seed = (record.series_instance_uid, *record.sop_instance_uids, kind, repr(numbered)) if deterministic else None
-        defaults = {"series_description": "Segmentation", "content_label": "SEGMENTATION"}
-        coding = Coding(kind, _bits(kind, numbered), fractional_type.upper(), maximum)
+        seed = _seed(record, kind, numbered) if deterministic else None
         keep = kind == "labelmap" if keep_empty_frames is None else keep_empty_frames
         return cls(
-            _Made(looked_at, record, numbered, describe(settings, defaults, seed), coding, grid, on_source, keep)
+            _Made(looked_at, record, numbered, describe(settings, _DEFAULTS, seed), coding, grid, on_source, keep)
         )
+
+    @classmethod
+    def stream(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        source: Any,
+        segments: Sequence[Segment],
+        kind: str = "binary",
+        level: int | None = None,
+        shape: Sequence[int] | None = None,
+        affine: npt.ArrayLike | None = None,
+        tile_size: Sequence[int] | None = None,
+        organization: str | None = None,
+        compression: str | None = None,
+        fractional_type: str = "probability",
+        max_fractional_value: int = 255,
+        shard: str = "0",
+        **settings: Any,
+    ) -> SegmentationStream:
+        """Write a segmentation of a slide tile by tile, in any order, in bounded memory.
+
+        Tiles are encoded as they come and wait on disk, beside the target; the object is written when the stream is
+        finished. A run that was killed goes on with the same call, and writes the same UIDs.
+
+        Parameters
+        ----------
+        path : path
+            Of the finished object.
+        source : Slide, SourceSeries or str
+        segments, kind, fractional_type, max_fractional_value, compression
+            As in :meth:`from_array` and :meth:`save`.
+        level : int, optional
+            Level whose pixels the tiles have; 0 unless ``shape`` or ``affine`` says otherwise.
+        shape, affine
+            Rows and columns, and the map from ``(0, row, column)`` to slide millimetres, of a matrix of its own.
+        tile_size : sequence of 2 ints, optional
+            By default that of the level.
+        organization : str, optional
+            ``"full"`` or ``"sparse"``, as in :meth:`from_array`.
+        shard : str
+            Name of this process among several that feed one object, such as its rank; one of them finishes it.
+
+        Returns
+        -------
+        SegmentationStream
+            ``put(row, column, tile)`` adds a tile, ``finish()`` writes the object; as a context manager it finishes
+            at the end, unless there was an error.
+
+        Examples
+        --------
+        >>> with Segmentation.stream("tumour.seg.dcm", source=slide, segments=[tumour]) as stream:  # doctest: +SKIP
+        ...     for (row, column), tile in predictions:
+        ...         stream.put(row, column, tile > 0.5)
+        """
+        record = as_source(source).check()
+        if not record.levels:
+            raise EncodingError("only slides are streamed by tiles; a volume is written with Segmentation.from_array")
+        numbered, order, coding = _plan(segments, kind, fractional_type, max_fractional_value)
+        if order != sorted(order):
+            raise EncodingError("segments of a stream are given by ascending number")
+        made = TiledObject(
+            *_tiled(
+                record, numbered, coding, shape, level, affine, tile_size, organization, settings, deterministic=True
+            )
+        )
+        return SegmentationStream(path, made, transfer_syntax(compression), shard)
 
     # ------------------------------------------------------------------ facts
     @property
@@ -143,7 +238,7 @@ class Segmentation:
     @property
     def source(self) -> SourceSeries | None:
         """What the object was made from, where it was made here."""
-        return self._content.source if isinstance(self._content, _Made) else None
+        return self._content.source if isinstance(self._content, _Made | MadeTiledSegmentation) else None
 
     @property
     def sop_instance_uid(self) -> str:
@@ -172,6 +267,11 @@ class Segmentation:
     def frame_count(self) -> int:
         """Number of stored frames."""
         return self._content.frame_count
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether it lies on a slide, tiled over a total pixel matrix."""
+        return isinstance(self._content, MadeTiledSegmentation | StoredTiledSegmentation)
 
     def __repr__(self) -> str:
         names = ", ".join(s.label for s in self.segments[:4]) + (", ..." if len(self.segments) > 4 else "")
@@ -207,8 +307,8 @@ class Segmentation:
         """The whole object as a pydicom Dataset, pixel data included."""
         return self._stored().dataset
 
-    def _made(self) -> _Made:
-        if isinstance(self._content, StoredSegmentation):
+    def _made(self) -> _Made | MadeTiledSegmentation:
+        if isinstance(self._content, StoredSegmentation | StoredTiledSegmentation):
             raise EncodingError(
                 "an object that was read is saved as pydicom has it: seg.dataset.save_as(path); "
                 "to write a changed one, pass its label_map or channels to Segmentation.from_array"
@@ -258,6 +358,8 @@ class Segmentation:
             If segments overlap and no policy was given.
         """
         stored = self._stored()
+        if isinstance(stored, StoredTiledSegmentation):
+            return _region_labels(stored, region_on(stored, on), segments, overlap, threshold, dtype)
         return place_labels(stored, target_of(stored, on, outside, resample), segments, overlap, threshold, dtype)
 
     def channels(
@@ -286,13 +388,76 @@ class Segmentation:
             If the grids do not go together.
         """
         stored = self._stored()
+        if isinstance(stored, StoredTiledSegmentation):
+            return stored.channels_of(region_on(stored, on), _chosen(stored.segments, segments))
         return place_channels(stored, target_of(stored, on, outside, resample), segments)
 
-    def _stored(self) -> StoredSegmentation:
+    def read_region(
+        self,
+        position: Sequence[int],
+        size: Sequence[int],
+        segments: Sequence[Any] | None = None,
+        *,
+        channels: bool = False,
+        overlap: str = "error",
+        threshold: float = 0.5,
+    ) -> npt.NDArray[Any]:
+        """A part of a segmentation of a slide.
+
+        Parameters
+        ----------
+        position : sequence of 2 ints
+            Row and column of its first pixel in the object's total pixel matrix, from 0; it may lie outside.
+        size : sequence of 2 ints
+            Rows and columns.
+        segments, overlap, threshold
+            As in :meth:`label_map`.
+        channels : bool
+            Give ``(S, rows, columns)`` channels instead of a label map ``(rows, columns)``.
+
+        Raises
+        ------
+        EncodingError
+            If the object lies in a volume, or segments overlap and no policy was given.
+        """
+        stored = self._stored()
+        if not isinstance(stored, StoredTiledSegmentation):
+            raise EncodingError("regions are read of segmentations of slides; of a volume take label_map or channels")
+        region = int(position[0]), int(position[1]), int(size[0]), int(size[1])
+        if channels:
+            return stored.channels_of(region, _chosen(stored.segments, segments))
+        return _region_labels(stored, region, segments, overlap, threshold, None)
+
+    def _stored(self) -> StoredSegmentation | StoredTiledSegmentation:
         """The object as a file is read, so that what is shown is what is written."""
-        if isinstance(self._content, StoredSegmentation):
+        if isinstance(self._content, StoredSegmentation | StoredTiledSegmentation):
             return self._content
-        return read_stored(self._content.in_memory())
+        return _open(self._content.in_memory())
+
+
+def _open(path: str | os.PathLike[str] | bytes) -> StoredSegmentation | StoredTiledSegmentation:
+    return open_stored(StoredSegmentation, path, tiled=StoredTiledSegmentation)
+
+
+def _chosen(segments: Sequence[Segment], wanted: Sequence[Any] | None) -> list[int]:
+    if wanted is None:
+        return list(range(len(segments)))
+    return segment_index(segments, [wanted] if isinstance(wanted, str | int | Segment) else list(wanted))
+
+
+def _region_labels(
+    stored: StoredTiledSegmentation,
+    region: tuple[int, int, int, int],
+    segments: Sequence[Any] | None,
+    overlap: str,
+    threshold: float,
+    dtype: npt.DTypeLike | None,
+) -> npt.NDArray[Any]:
+    if overlap not in ("error", "first", "last"):
+        raise EncodingError(f"overlap is 'error', 'first' or 'last', found {overlap!r}")
+    chosen = _chosen(stored.segments, segments)
+    largest = max((int(stored.segments[c].number or 0) for c in chosen), default=0)
+    return stored.labels(region, chosen, overlap, threshold, dtype or (np.uint8 if largest < 256 else np.uint16))
 
 
 class _Made:
@@ -355,7 +520,7 @@ class _Made:
 
 
 def read_segmentation(path: str | os.PathLike[str] | bytes) -> Segmentation:
-    """Read a segmentation of any maker: BINARY, LABELMAP or FRACTIONAL, sparse or overlapping, any frame order.
+    """Read a segmentation of any maker: BINARY, LABELMAP or FRACTIONAL, sparse or overlapping, of volumes or slides.
 
     Parameters
     ----------
@@ -365,12 +530,73 @@ def read_segmentation(path: str | os.PathLike[str] | bytes) -> Segmentation:
     Raises
     ------
     FileError
-        If it is no segmentation of a volume, or contradicts itself.
+        If it is no segmentation, or contradicts itself.
     """
-    return Segmentation(read_stored(path))
+    return Segmentation(_open(path))
 
 
-# ---------------------------------------------------------------------- checks
+# ---------------------------------------------------------------------- plans and checks
+def _plan(
+    segments: Sequence[Segment], kind: str, fractional_type: str, maximum: int
+) -> tuple[list[Segment], list[int], Coding]:
+    """Numbered segments, the channel of each, and how they are stored."""
+    kind = str(kind).lower()
+    if kind not in _KINDS:
+        raise EncodingError(f"kind is one of {', '.join(_KINDS)}, found {kind!r}")
+    numbered, order = number_segments(list(segments))
+    _check_numbers(numbered, kind)
+    for segment in numbered:
+        segment.check_algorithm()
+    maximum = _check_fraction(maximum, fractional_type)
+    return numbered, order, Coding(kind, _bits(kind, numbered), fractional_type.upper(), maximum)
+
+
+def _seed(source: SourceSeries, *parts: Any) -> tuple[Any, ...]:
+    """What deterministic UIDs are derived from."""
+    kind, numbered, *more = parts
+    return (source.series_instance_uid, *source.sop_instance_uids, kind, repr(numbered), *more)
+
+
+def _tiled(
+    source: SourceSeries,
+    segments: list[Segment],
+    coding: Coding,
+    shape: Sequence[int] | None,
+    level: int | None,
+    affine: npt.ArrayLike | None,
+    tile_size: Sequence[int] | None,
+    organization: str | None,
+    settings: dict[str, Any],
+    deterministic: bool,
+) -> tuple[SourceSeries, list[Segment], Coding, Description, Tiling, bool]:
+    """What a tiled object is made of; arguments of :class:`TiledObject`."""
+    grid = matrix_of(source, shape, level, affine)
+    own = next((d.tile_size for d in source.levels if d.grid == grid), (256, 256))
+    tiling = Tiling(grid, (int(tile_size[0]), int(tile_size[1])) if tile_size is not None else own)
+    if organization not in (None, "full", "sparse"):
+        raise EncodingError(f"organization is 'full' or 'sparse', found {organization!r}")
+    full = coding.kind == "labelmap" if organization is None else organization == "full"
+    matrix = (grid.shape, grid.affine.tobytes(), tiling.tile, full)
+    seed = _seed(source, coding.kind, segments, repr(matrix)) if deterministic else None
+    overlap = False if coding.kind == "labelmap" else None
+    return source, segments, replace(coding, overlap=overlap), describe(settings, _DEFAULTS, seed), tiling, full
+
+
+def _tiled_mask(array: npt.NDArray[Any], order: Sequence[int], kind: str) -> npt.NDArray[Any]:
+    """A label map ``(H, W)``, or channels ``(S, H, W)`` by ascending number."""
+    if array.ndim == 4 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and array.dtype.kind in "iu" and kind != "fractional":
+        return array
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.shape[0] != len(order):
+        raise EncodingError(
+            f"a mask of a slide is a label map (H, W) or {len(order)} channels (S, H, W), found shape {array.shape}"
+        )
+    return array[list(order)] if list(order) != sorted(order) else array
+
+
 def _check_numbers(segments: Sequence[Segment], kind: str) -> None:
     numbers = [s.number for s in segments]
     if kind != "labelmap" and numbers != list(range(1, len(numbers) + 1)):

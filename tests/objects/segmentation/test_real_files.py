@@ -48,14 +48,12 @@ TABLE: dict[str, str | None] = {
     # without a place in patient space: a projection radiograph, and a file of one frame and nothing else
     "d_derived/highdicom/seg_image_cr_binary.dcm": "frames have no position",
     "d_derived/dicom_swift_synthetic/ClinicalInterop/seg_binary.dcm": "frames have no position",
-    # of slides
-    "d_derived/highdicom/seg_image_sm_control.dcm": "segmentation of a slide",
-    "d_derived/highdicom/seg_image_sm_control_labelmap.dcm": "segmentation of a slide",
-    "d_derived/highdicom/seg_image_sm_control_labelmap_palette_color.dcm": "segmentation of a slide",
-    "d_derived/highdicom/seg_image_sm_dots.dcm": "segmentation of a slide",
-    "d_derived/highdicom/seg_image_sm_dots_tiled_full.dcm": "segmentation of a slide",
-    "d_derived/highdicom/seg_image_sm_numbers.dcm": "segmentation of a slide",
 }
+#: Of slides; :func:`test_segmentations_of_slides` reads them.
+SLIDES = [
+    f"d_derived/highdicom/seg_image_sm_{name}.dcm"
+    for name in ("control", "control_labelmap", "control_labelmap_palette_color", "dots", "dots_tiled_full", "numbers")
+]
 #: Files in transfer syntaxes that pydicom does not decode at one bit a pixel, and the same frames, native.
 PLAIN = {
     "/liver_deflate.dcm": "liver.dcm",
@@ -84,7 +82,7 @@ def test_the_table_is_complete(shared_data):
         for name in found
         if "66.4" not in sop_class(shared_data / name) and "66.7" not in sop_class(shared_data / name)
     }
-    assert found - registrations == set(TABLE)
+    assert found - registrations == set(TABLE) | set(SLIDES)
 
 
 def sop_class(path: Path) -> str:
@@ -150,6 +148,24 @@ def test_equal_to_highdicom(shared_data, name):
     seg = dml.read_segmentation(shared_data / name)
     grid = dml.Grid(volume.spatial_shape, volume.affine)
     np.testing.assert_allclose(seg.channels(on=grid), np.moveaxis(volume.array, -1, 0), atol=1e-6)
+
+
+@pytest.mark.judge
+@pytest.mark.parametrize("name", SLIDES)
+def test_segmentations_of_slides(shared_data, name):
+    highdicom = need("highdicom", "highdicom")
+    theirs = highdicom.seg.segread(str(shared_data / name))
+    seg = dml.read_segmentation(shared_data / name)
+    assert seg.is_tiled
+    assert seg.grid.shape == (1, theirs.TotalPixelMatrixRows, theirs.TotalPixelMatrixColumns)
+    numbers = [s.number for s in seg.segments]
+    matrix = theirs.get_total_pixel_matrix(combine_segments=False, segment_numbers=numbers)
+    np.testing.assert_allclose(seg.channels(), np.moveaxis(matrix, -1, 0), atol=1e-6)
+    part = seg.read_region((3, 5), (20, 11), channels=True)
+    np.testing.assert_array_equal(part, seg.channels()[:, 3:23, 5:16])
+    geometry = theirs.get_volume_geometry()
+    if geometry is not None:
+        np.testing.assert_allclose(np.abs(geometry.spacing[1:]), seg.grid.spacing[1:], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

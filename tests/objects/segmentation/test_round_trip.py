@@ -147,6 +147,18 @@ def test_label_numbers_are_kept(tmp_path):
     assert written(tmp_path, small, source_on(grid), described[:4], kind="labelmap").dataset.BitsAllocated == 8
 
 
+@pytest.mark.parametrize("kind", ["binary", "labelmap", "fractional"])
+def test_channels_belong_to_the_segments_in_the_order_given(tmp_path, kind):
+    grid = oblique()
+    mask = np.zeros((2, *grid.shape), bool)
+    mask[0, 2, 3:9, 3:9] = mask[1, 5, 3:9, 3:9] = True
+    numbers = (2, 1) if kind != "labelmap" else (7, 5)
+    described = [dml.Segment(n, type="SCT:10200004", category="SCT:123037004", algorithm="manual", number=i)
+                 for n, i in zip(("Liver", "Spleen"), numbers, strict=True)]  # fmt: skip
+    seg = written(tmp_path, mask, source_on(grid), described, kind=kind)
+    np.testing.assert_array_equal(seg.channels(on=grid, segments=["Liver", "Spleen"]) > 0, mask)
+
+
 def test_an_empty_mask_still_makes_an_object(tmp_path):
     grid = oblique()
     for kind in ("binary", "labelmap", "fractional"):
