@@ -99,6 +99,14 @@ class TileStream(ABC):
     def head(self, keys: list[Key]) -> bytes:
         """The file up to its pixel data, of frames ``(channel, 0, tile row, tile column)`` in file order."""
 
+    def note(self, tile: Array) -> bytes:
+        """What the end of the object has to know of a tile; kept with it."""
+        return b""
+
+    def notes(self) -> Iterator[bytes]:
+        """What was noted of each tile."""
+        return self._spool.frames(key for key in self._spool.listed() if key[0] == _SEEN)
+
     # ------------------------------------------------------------------ tiles
     def put(self, row: int, column: int, tile: Any) -> bool:
         """Add a tile.
@@ -132,7 +140,7 @@ class TileStream(ABC):
             if data is not None:
                 self._spool.put((channel, 0, *place), data)
         # written last: a tile counts as seen when all its frames are safe
-        return self._spool.put(seen, b"")
+        return self._spool.put(seen, self.note(padded))
 
     def has(self, row: int, column: int) -> bool:
         """Whether the tile is there already."""

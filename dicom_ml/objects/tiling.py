@@ -33,6 +33,7 @@ __all__ = [
     "matrix_groups",
     "matrix_of",
     "tile_frame_groups",
+    "tiling_of",
 ]
 
 #: Dimension indices of tiles (PS3.3 C.7.6.17.3 example): column and row of the first pixel.
@@ -161,6 +162,23 @@ def matrix_of(
             "pass level=, or affine= for a matrix of its own"
         )
     return fits[0]
+
+
+def tiling_of(
+    source: SourceSeries,
+    shape: Sequence[int] | None,
+    level: int | None,
+    affine: npt.ArrayLike | None,
+    tile_size: Sequence[int] | None,
+    organization: str,
+) -> tuple[Tiling, bool]:
+    """The matrix that something covers (see :func:`matrix_of`) cut into tiles, and whether all of them are written."""
+    if organization not in ("full", "sparse"):
+        raise EncodingError(f"organization is 'full' or 'sparse', found {organization!r}")
+    grid = matrix_of(source, shape, level, affine)
+    own = next((described.tile_size for described in source.levels if described.grid == grid), (256, 256))
+    tile = (int(tile_size[0]), int(tile_size[1])) if tile_size is not None else own
+    return Tiling(grid, tile), organization == "full"
 
 
 def instances_of(source: SourceSeries, grid: Grid) -> dict[str, str]:

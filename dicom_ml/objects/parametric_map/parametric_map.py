@@ -16,9 +16,7 @@ from dicom_ml.encoding.writer import (
     EncapsulatedFrames,
     NativeFrames,
     atomic_file,
-    dataset_bytes,
     file_head,
-    sequence_bytes,
 )
 from dicom_ml.errors import CodeError, EncodingError
 from dicom_ml.geometry import Grid
@@ -36,10 +34,23 @@ from dicom_ml.objects.derived import (
     header_bytes,
     plane_groups,
 )
-from dicom_ml.objects.parametric_map.reading import PARAMETRIC_MAP_STORAGE, StoredMap, place_values, read_stored
-from dicom_ml.objects.parametric_map.values import Quantity, Storage, choose_storage, mapping_dataset, store, window
+from dicom_ml.objects.parametric_map.header import (
+    BY_POSITION,
+    BY_QUANTITY,
+    PARAMETRIC_MAP_STORAGE,
+    add_map_groups,
+    add_map_image,
+    mapping_elements,
+    pixel_element,
+)
+from dicom_ml.objects.parametric_map.reading import StoredMap, place_values
+from dicom_ml.objects.parametric_map.tiled import MadeTiledMap, MapStream, StoredTiledMap, TiledMap
+from dicom_ml.objects.parametric_map.values import Quantity, Storage, choose_storage, store, stream_storage
 from dicom_ml.objects.pixels import EXTENDED_FROM, encode_ahead
 from dicom_ml.objects.placing import target_of
+from dicom_ml.objects.stored import open_stored
+from dicom_ml.objects.stored_tiles import region_on
+from dicom_ml.objects.tiling import tiling_of
 from dicom_ml.source import SourceSeries, as_source
 
 if TYPE_CHECKING:
@@ -47,16 +58,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ParametricMap", "read_parametric_map"]
 
-PARAMETRIC_MAP = PARAMETRIC_MAP_STORAGE
-_BY_QUANTITY = (0x00409210, 0x00409096, "Quantity")
-_BY_POSITION = (0x00200032, 0x00209113, "Image Position Patient")
-_PIXEL_TAGS = {"f4": (0x7FE00008, "OF"), "f8": (0x7FE00009, "OD"), "u2": (0x7FE00010, "OW")}
-
 
 class ParametricMap:
     """A DICOM Parametric Map: made by :meth:`from_array`, or read by :func:`read_parametric_map`."""
 
-    def __init__(self, content: _Made | StoredMap) -> None:
+    def __init__(self, content: _Made | MadeTiledMap | StoredMap | StoredTiledMap) -> None:
         self._content = content
 
     # ------------------------------------------------------------------ making
@@ -76,6 +82,9 @@ class ParametricMap:
         derivation: Any = None,
         qualification: str = "RESEARCH",
         deterministic: bool = False,
+        level: int | None = None,
+        tile_size: Sequence[int] | None = None,
+        organization: str = "full",
         **settings: Any,
     ) -> ParametricMap:
         """Describe an array of real values as a parametric map of its source.
@@ -84,8 +93,8 @@ class ParametricMap:
         ----------
         array : numpy.ndarray or torch.Tensor
             Real values, ``(D, H, W)`` or ``(C, D, H, W)`` with a channel a quantity. It is not copied: it must not
-            change before the object has been saved.
-        source : Volume, SourceSeries, str or list of pydicom Dataset
+            change before the object has been saved. Of a slide: ``(H, W)`` or ``(C, H, W)``.
+        source : Volume, Slide, SourceSeries, str or list of pydicom Dataset
             The images that the values were made from.
         quantity : code, Quantity or sequence of either
             What is measured; one for each channel.
@@ -109,6 +118,8 @@ class ParametricMap:
             research.
         deterministic : bool
             Derive the object's UIDs from source, quantities and settings.
+        level, tile_size, organization
+            Of slides, as in :meth:`Segmentation.from_array`.
         **settings
             As in :class:`dicom_ml.objects.derived.Description`.
 
@@ -121,23 +132,81 @@ class ParametricMap:
         """
         record = as_source(source).check()
         values = as_array(array)
-        if values.ndim == 3:
+        planes = 3 if not record.levels else 2
+        if values.ndim == planes:
             values = values[None]
-        if values.ndim != 4 or values.size == 0:
-            raise EncodingError(f"a parametric map is (D, H, W) or (C, D, H, W), found shape {np.shape(array)}")
+        if values.ndim != planes + 1 or values.size == 0:
+            axes = "(D, H, W) or (C, D, H, W)" if planes == 3 else "(H, W) or (C, H, W)"
+            raise EncodingError(f"a parametric map is {axes}, found shape {np.shape(array)}")
         quantities = _quantities(quantity, unit, len(values))
         storage = choose_storage(values, dtype, value_range, padding)
+        defaults, code = _describe(quantities, algorithm, derivation, qualification)
+        if record.levels:
+            tiling, full = tiling_of(record, values.shape[1:], level, affine, tile_size, organization)
+            matrix = (tiling.grid.shape, tiling.grid.affine.tobytes(), tiling.tile, full)
+            seed = _seed(record, quantities, storage, repr(matrix)) if deterministic else None
+            tiled = TiledMap(
+                record, quantities, storage, describe(settings, defaults, seed), code, qualification, tiling, full
+            )
+            return cls(MadeTiledMap(values, tiled))
         grid, values, on_source = fit_to_source(values, record, affine)
-        defaults = {"series_description": "Parametric map", "content_label": "PARAMETRIC_MAP"}
-        if algorithm is not None:
-            defaults |= {"model": algorithm.name, "software_versions": algorithm.version}
-        names = [(q.concept.sct.scheme, q.concept.sct.value, q.unit.value, q.label) for q in quantities]
-        seed = ("pm", record.series_instance_uid, *record.sop_instance_uids, repr(names), storage.dtype.name)
-        described = describe(settings, defaults, seed if deterministic else None)
-        if qualification not in ("PRODUCT", "RESEARCH", "SERVICE"):
-            raise EncodingError(f"qualification is PRODUCT, RESEARCH or SERVICE, found {qualification!r}")
-        code = parse_code(derivation) if derivation is not None else quantities[0].concept
+        described = describe(settings, defaults, _seed(record, quantities, storage) if deterministic else None)
         return cls(_Made(values, record, quantities, storage, described, grid, on_source, code, qualification))
+
+    @classmethod
+    def stream(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        source: Any,
+        quantity: Any,
+        unit: Any = "1",
+        dtype: str = "float32",
+        value_range: Sequence[float] | None = None,
+        level: int | None = None,
+        shape: Sequence[int] | None = None,
+        affine: npt.ArrayLike | None = None,
+        tile_size: Sequence[int] | None = None,
+        organization: str = "full",
+        compression: str | None = None,
+        algorithm: Algorithm | None = None,
+        derivation: Any = None,
+        qualification: str = "RESEARCH",
+        shard: str = "0",
+        **settings: Any,
+    ) -> MapStream:
+        """Write a parametric map of a slide tile by tile, in any order, in bounded memory.
+
+        Parameters
+        ----------
+        path : path
+        source : Slide, SourceSeries or str
+        quantity, unit, algorithm, derivation, qualification
+            As in :meth:`from_array`.
+        dtype : str
+            ``"float32"``, ``"float64"`` or ``"uint16"``.
+        value_range : sequence of 2 floats, optional
+            Real values that the lowest and highest stored integers stand for; uint16 needs it.
+        level, shape, affine, tile_size, organization, compression, shard
+            As in :meth:`Segmentation.stream`.
+
+        Returns
+        -------
+        MapStream
+            ``put(row, column, tile)`` adds a tile ``(rows, columns)`` or ``(C, rows, columns)``.
+        """
+        record = as_source(source).check()
+        if not record.levels:
+            raise EncodingError("only slides are streamed by tiles; a volume is written with ParametricMap.from_array")
+        several = isinstance(quantity, list)
+        quantities = _quantities(quantity, unit, len(quantity) if several else 1)
+        storage = stream_storage(dtype, value_range, len(quantities))
+        defaults, code = _describe(quantities, algorithm, derivation, qualification)
+        tiling, full = tiling_of(record, shape, level, affine, tile_size, organization)
+        matrix = (tiling.grid.shape, tiling.grid.affine.tobytes(), tiling.tile, full)
+        described = describe(settings, defaults, _seed(record, quantities, storage, repr(matrix)))
+        made = TiledMap(record, quantities, storage, described, code, qualification, tiling, full)
+        return MapStream(path, made, transfer_syntax(compression), shard)
 
     # ------------------------------------------------------------------ facts
     @property
@@ -204,6 +273,8 @@ class ParametricMap:
         """
         stored = self._stored()
         chosen = _chosen(self.quantities, quantities)
+        if isinstance(stored, StoredTiledMap):
+            return stored.values_of(region_on(stored, on), chosen, fill)
         return place_values(stored, target_of(stored, on, outside, resample), chosen, fill)
 
     def array(self, on: Any = None, quantity: Any = None, **options: Any) -> npt.NDArray[Any]:
@@ -220,6 +291,16 @@ class ParametricMap:
         channel: npt.NDArray[Any] = self.channels(on, [0 if quantity is None else quantity], **options)[0]
         return channel
 
+    def read_region(
+        self, position: Sequence[int], size: Sequence[int], quantities: Sequence[Any] | None = None, fill: float = 0.0
+    ) -> npt.NDArray[Any]:
+        """A part ``(C, rows, columns)`` of a map of a slide; arguments as in :meth:`Segmentation.read_region`."""
+        stored = self._stored()
+        if not isinstance(stored, StoredTiledMap):
+            raise EncodingError("regions are read of maps of slides; of a volume take channels or array")
+        region = int(position[0]), int(position[1]), int(size[0]), int(size[1])
+        return stored.values_of(region, _chosen(self.quantities, quantities), fill)
+
     # ------------------------------------------------------------------ writing
     def save(self, path: str | os.PathLike[str], compression: str | None = None) -> str:
         """Write the object; the file takes its name only when it is complete.
@@ -230,7 +311,7 @@ class ParametricMap:
         compression : str, optional
             As in :meth:`Segmentation.save`; maps of integers only, since the standard has no compressed floats.
         """
-        if isinstance(self._content, StoredMap):
+        if isinstance(self._content, StoredMap | StoredTiledMap):
             raise EncodingError("an object that was read is saved as pydicom has it: pm.dataset.save_as(path)")
         with atomic_file(path) as file:
             self._content.write(file, transfer_syntax(compression))
@@ -241,13 +322,36 @@ class ParametricMap:
         """The whole object as a pydicom Dataset."""
         return self._stored().dataset
 
-    def _stored(self) -> StoredMap:
-        if isinstance(self._content, StoredMap):
+    @property
+    def is_tiled(self) -> bool:
+        """Whether it lies on a slide, tiled over a total pixel matrix."""
+        return isinstance(self._content, MadeTiledMap | StoredTiledMap)
+
+    def _stored(self) -> StoredMap | StoredTiledMap:
+        if isinstance(self._content, StoredMap | StoredTiledMap):
             return self._content
         with tempfile.TemporaryFile(buffering=0) as file:
             self._content.write(file, transfer_syntax(None))
             file.seek(0)
-            return read_stored(file.read())
+            return open_stored(StoredMap, file.read(), tiled=StoredTiledMap)
+
+
+def _describe(
+    quantities: Sequence[Quantity], algorithm: Algorithm | None, derivation: Any, qualification: str
+) -> tuple[dict[str, Any], Code]:
+    """Defaults of the description, and the derivation's code."""
+    if qualification not in ("PRODUCT", "RESEARCH", "SERVICE"):
+        raise EncodingError(f"qualification is PRODUCT, RESEARCH or SERVICE, found {qualification!r}")
+    defaults = {"series_description": "Parametric map", "content_label": "PARAMETRIC_MAP"}
+    if algorithm is not None:
+        defaults |= {"model": algorithm.name, "software_versions": algorithm.version}
+    return defaults, parse_code(derivation) if derivation is not None else quantities[0].concept
+
+
+def _seed(source: SourceSeries, quantities: Sequence[Quantity], storage: Storage, *more: Any) -> tuple[Any, ...]:
+    """What deterministic UIDs are derived from."""
+    names = [(q.concept.sct.scheme, q.concept.sct.value, q.unit.value, q.label) for q in quantities]
+    return ("pm", source.series_instance_uid, *source.sop_instance_uids, repr(names), storage.dtype.name, *more)
 
 
 class _Made:
@@ -289,7 +393,7 @@ class _Made:
         channels, depth = self.values.shape[:2]
         slice_of = np.tile(np.arange(depth), channels)
         channel_of = np.repeat(np.arange(channels), depth)
-        identities = self._mappings() if channels > 1 else []
+        identities = mapping_elements(self.quantities, self.storage) if channels > 1 else []
         groups = frame_groups(
             self.source,
             self.grid,
@@ -299,56 +403,18 @@ class _Made:
             channel_of if channels > 1 else None,
             identities,
         )
-        start = file_head(PARAMETRIC_MAP, self.sop_instance_uid, syntax)
+        start = file_head(PARAMETRIC_MAP_STORAGE, self.sop_instance_uid, syntax)
         file.write(start + header_bytes(self._header(), self.source) + groups)
         self._write_frames(file, syntax)
 
-    def _mappings(self) -> list[bytes]:
-        """Real World Value Mapping of each channel, for its frames."""
-        items = (mapping_dataset(q, self.storage, c) for c, q in enumerate(self.quantities))
-        return [sequence_bytes(0x00409096, [dataset_bytes(item)]) for item in items]
-
     def _header(self) -> Dataset:
-        from pydicom import Dataset
-
         ds = copied_dataset(self.source)
-        ds.SOPClassUID = PARAMETRIC_MAP
         add_series(ds, self.source, self.description, self.source.modality or "OT")
-        ds.ImageType = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
-        ds.PixelPresentation = "MONOCHROME"
-        ds.ContentQualification = self.qualification
-        ds.AcquisitionContextSequence = []
-        if "LossyImageCompression" not in ds:
-            ds.LossyImageCompression = "00"
-        ds.BurnedInAnnotation = ds.RecognizableVisualFeatures = "NO"
-        ds.PresentationLUTShape = "IDENTITY"
-        ds.SamplesPerPixel = 1
-        ds.PhotometricInterpretation = "MONOCHROME2"
-        ds.NumberOfFrames = self.frame_count
+        add_map_image(ds, self.storage, self.qualification, self.frame_count)
         ds.Rows, ds.Columns = self.grid.shape[1], self.grid.shape[2]
-        bits = 8 * self.storage.dtype.itemsize
-        ds.BitsAllocated = bits
-        if self.storage.is_float:
-            if self.storage.padding is not None:
-                prefix = "Float" if bits == 32 else "DoubleFloat"
-                setattr(ds, f"{prefix}PixelPaddingValue", self.storage.padding)
-                # the range of values that stand for no value holds just this one
-                setattr(ds, f"{prefix}PixelPaddingRangeLimit", self.storage.padding)
-        else:
-            ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits - 1, 0
-        indices = [_BY_POSITION] if len(self.quantities) == 1 else [_BY_QUANTITY, _BY_POSITION]
-        add_dimensions(ds, self.description, indices)
+        add_dimensions(ds, self.description, [BY_POSITION] if len(self.quantities) == 1 else [BY_QUANTITY, BY_POSITION])
         groups = plane_groups(self.source, self.grid, self.on_source, self.derivation)
-        kind, transformation, voi = Dataset(), Dataset(), Dataset()
-        kind.FrameType = list(ds.ImageType)
-        groups.ParametricMapFrameTypeSequence = [kind]
-        transformation.RescaleIntercept, transformation.RescaleSlope, transformation.RescaleType = "0", "1", "US"
-        groups.PixelValueTransformationSequence = [transformation]
-        voi.WindowCenter, voi.WindowWidth = window(self.storage)
-        voi.VOILUTFunction = "LINEAR_EXACT"
-        groups.FrameVOILUTSequence = [voi]
-        if len(self.quantities) == 1:
-            groups.RealWorldValueMappingSequence = [mapping_dataset(self.quantities[0], self.storage, 0)]
+        add_map_groups(groups, self.quantities, self.storage)
         ds.SharedFunctionalGroupsSequence = [groups]
         declare_characters(ds)
         return ds
@@ -368,7 +434,7 @@ class _Made:
                 sink.append(data)
             sink.close()
             return
-        tag, vr = _PIXEL_TAGS[self.storage.dtype.str[1:]]
+        tag, vr = pixel_element(self.storage)
         native = NativeFrames(file, vr, self.values.size * self.storage.dtype.itemsize, tag)
         offset = 0
         for frame in self._frames():
@@ -378,14 +444,14 @@ class _Made:
 
 
 def read_parametric_map(path: str | os.PathLike[str] | bytes) -> ParametricMap:
-    """Read a parametric map of a volume, of any maker.
+    """Read a parametric map of a volume or a slide, of any maker.
 
     Raises
     ------
     FileError
-        If it is no parametric map of a volume, or contradicts itself.
+        If it is no parametric map, or contradicts itself.
     """
-    return ParametricMap(read_stored(path))
+    return ParametricMap(open_stored(StoredMap, path, tiled=StoredTiledMap))
 
 
 def _quantities(quantity: Any, unit: Any, channels: int) -> list[Quantity]:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.elements import items_of
-from dicom_ml.encoding.functional_groups import Path as TagPath
 from dicom_ml.encoding.functional_groups import read_frame_groups, read_item
+from dicom_ml.objects.parametric_map.header import PARAMETRIC_MAP_STORAGE
 from dicom_ml.objects.parametric_map.values import Quantity, read_mapping
 from dicom_ml.objects.placing import Target, Window, check_unique, find_placement, nearest, place_frames
-from dicom_ml.objects.stored import StoredFrames, open_stored
+from dicom_ml.objects.stored import StoredFrames
 
-__all__ = ["PARAMETRIC_MAP_STORAGE", "StoredMap", "place_values", "read_stored"]
+__all__ = ["MappedFrames", "StoredMap", "place_values"]
 
-PARAMETRIC_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.30"
 _SHARED_GROUPS, _FRAME_GROUPS, _MAPPING = 0x52009229, 0x52009230, 0x00409096
 _FLOAT_PADDING, _DOUBLE_PADDING, _PADDING = 0x00280122, 0x00280123, 0x00280120
 
@@ -42,8 +40,8 @@ class _Mapping:
         return (values * np.float64(self.slope) + self.intercept).astype(dtype)
 
 
-class StoredMap(StoredFrames):
-    """A parametric map file seen through its bytes.
+class MappedFrames(StoredFrames):
+    """What parametric maps of volumes and of slides have in common.
 
     Attributes
     ----------
@@ -56,7 +54,6 @@ class StoredMap(StoredFrames):
     """
 
     noun = "parametric map"
-    wanted: ClassVar[dict[str, TagPath]] = StoredFrames.wanted
 
     def _check_kind(self) -> None:
         view = self._view
@@ -66,7 +63,6 @@ class StoredMap(StoredFrames):
                 f"is no DICOM Parametric Map: its SOP class is {sop_class or 'missing'}, "
                 f"modality {view.text(0x00080060) or 'missing'}"
             )
-        self._refuse_tiled()
 
     def _read_content(self) -> None:
         self._read_mappings()
@@ -113,10 +109,25 @@ class StoredMap(StoredFrames):
                 return float(np.frombuffer(raw, dtype or ("<i2" if signed else "<u2"))[0])
         return None
 
+    def real(self, channel: int, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Real values of stored ones; NaN at the padding value."""
+        values = self.mappings[channel].apply(stored)
+        if self.padding is not None:
+            values[stored == stored.dtype.type(self.padding)] = np.nan
+        return values
+
     @property
     def quantities(self) -> list[Quantity]:
         """What each channel measures."""
         return [m.quantity for m in self.mappings]
+
+
+class StoredMap(MappedFrames):
+    """A parametric map of a volume seen through its bytes."""
+
+    def _check_kind(self) -> None:
+        super()._check_kind()
+        self._refuse_tiled()
 
 
 def place_values(stored: StoredMap, target: Target, channels: Sequence[int], fill: float) -> npt.NDArray[Any]:
@@ -135,16 +146,9 @@ def place_values(stored: StoredMap, target: Target, channels: Sequence[int], fil
 
     def use(i: int, slot: int, window: Window) -> int:
         channel = int(stored.channel_of[i])
-        values = stored.mappings[channel].apply(window.values)
-        if stored.padding is not None:
-            values[window.values == window.values.dtype.type(stored.padding)] = np.nan
+        values = stored.real(channel, window.values)
         planes[place[channel], slot][window.place] = values
         return 0
 
     place_frames(stored, frames, placement, target, lambda i: (index.decode(i), 0, 0), use)
     return out
-
-
-def read_stored(source: str | os.PathLike[str] | bytes) -> StoredMap:
-    """Open a parametric map from a path or from the bytes of a file."""
-    return open_stored(StoredMap, source)

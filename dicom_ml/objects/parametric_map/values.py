@@ -17,7 +17,7 @@ from dicom_ml.objects.derived import number_string
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Quantity", "Storage", "choose_storage", "mapping_dataset", "read_mapping", "store"]
+__all__ = ["Quantity", "Storage", "choose_storage", "mapping_dataset", "read_mapping", "store", "stream_storage"]
 
 _QUANTITY = Code("246205007", "SCT", "Quantity")
 _DTYPES = ("float32", "float64", "uint16")
@@ -129,6 +129,33 @@ def choose_storage(
     slopes = tuple(float(_decimal((h - b) / top)) if h > b else 1.0 for b, h in zip(lows, highs, strict=True))
     intercepts = tuple(float(_decimal(b)) for b in lows)
     return Storage(target, slopes, intercepts, zeros, (top,) * len(array))
+
+
+def stream_storage(dtype: str, value_range: Sequence[float] | None, channels: int) -> Storage:
+    """How values are stored that are not known yet.
+
+    Raises
+    ------
+    EncodingError
+        If integers are asked for without the range that they cover.
+    """
+    if dtype not in _DTYPES:
+        raise EncodingError(f"a parametric map is stored as {', '.join(_DTYPES)}, found {dtype!r}")
+    target = np.dtype(dtype)
+    ones, zeros = (1.0,) * channels, (0.0,) * channels
+    if target.kind == "f":
+        low, high = (0.0, 1.0) if value_range is None else (float(v) for v in value_range)
+        return Storage(target, ones, zeros, (low,) * channels, (high,) * channels)
+    if value_range is None:
+        raise EncodingError(
+            "integers stand for values in a range that must be known: pass value_range=(lowest, highest)"
+        )
+    low, high = (float(v) for v in value_range)
+    if not low < high:
+        raise EncodingError(f"value_range is (lowest, highest), found {tuple(value_range)}")
+    top = float(np.iinfo(target).max)
+    slope, intercept = float(_decimal((high - low) / top)), float(_decimal(low))
+    return Storage(target, (slope,) * channels, (intercept,) * channels, zeros, (top,) * channels)
 
 
 def _decimal(value: float) -> str:

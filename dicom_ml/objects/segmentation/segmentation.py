@@ -32,7 +32,7 @@ from dicom_ml.objects.segmentation.tiled import (
 from dicom_ml.objects.segmentation.writing import FramePlan, plan_frames, write_frames
 from dicom_ml.objects.stored import open_stored
 from dicom_ml.objects.stored_tiles import region_on
-from dicom_ml.objects.tiling import Tiling, matrix_of
+from dicom_ml.objects.tiling import Tiling, tiling_of
 from dicom_ml.source import SourceSeries, as_source
 
 if TYPE_CHECKING:
@@ -570,12 +570,10 @@ def _tiled(
     deterministic: bool,
 ) -> tuple[SourceSeries, list[Segment], Coding, Description, Tiling, bool]:
     """What a tiled object is made of; arguments of :class:`TiledObject`."""
-    grid = matrix_of(source, shape, level, affine)
-    own = next((d.tile_size for d in source.levels if d.grid == grid), (256, 256))
-    tiling = Tiling(grid, (int(tile_size[0]), int(tile_size[1])) if tile_size is not None else own)
-    if organization not in (None, "full", "sparse"):
-        raise EncodingError(f"organization is 'full' or 'sparse', found {organization!r}")
-    full = coding.kind == "labelmap" if organization is None else organization == "full"
+    if organization is None:
+        organization = "full" if coding.kind == "labelmap" else "sparse"
+    tiling, full = tiling_of(source, shape, level, affine, tile_size, organization)
+    grid = tiling.grid
     matrix = (grid.shape, grid.affine.tobytes(), tiling.tile, full)
     seed = _seed(source, coding.kind, segments, repr(matrix)) if deterministic else None
     overlap = False if coding.kind == "labelmap" else None
