@@ -99,6 +99,10 @@ class TiledMap:
 
     def head(self, syntax: str, channel_of: Array, row_of: Array, column_of: Array, storage: Storage) -> bytes:
         """The file up to its pixel data, of the frames given by channel, tile row and tile column."""
+        if storage.is_float:
+            # what pads edge tiles, and what tiles that never came hold, is zero, and must lie in the mapped range
+            low, high = (min(0.0, v) for v in storage.first), (max(0.0, v) for v in storage.last)
+            storage = replace(storage, first=tuple(low), last=tuple(high))
         ds = copied_dataset(self.source)
         add_series(ds, self.source, self.description, self.source.modality or "OT")
         add_map_image(ds, storage, self.qualification, len(channel_of))
