@@ -112,10 +112,11 @@ def chest_phantom(
     _fill_lungs(hu, bent, anatomy, right + left, edge, texture_rng)
     airway = _fill_airways(hu, bent, anatomy, edge, texture_rng)
 
-    hu = scan(hu, acquisition, noise_rng)
+    hu, seen = scan(hu, acquisition, noise_rng)
     labels = np.where(body > 0.5, _BODY, 0).astype(np.uint8)
     lung = (right + left > 0.5) & (airway < 0.5)
     labels[lung] = np.where(right[lung] >= left[lung], _RIGHT, _LEFT)
+    labels[:, ~seen] = 0  # nothing can be said of what was not reconstructed
     return ChestPhantom(hu, labels, acquisition.affine, anatomy, acquisition, seed)
 
 

@@ -149,8 +149,11 @@ def table(p: Coordinates, a: Anatomy, rng: np.random.Generator, edge: float) -> 
     return hu
 
 
-def scan(hu: Field, acquisition: Acquisition, rng: np.random.Generator) -> Field:
-    """Blur along the slice profile, apply kernel and noise, and cut the round field of view."""
+def scan(hu: Field, acquisition: Acquisition, rng: np.random.Generator) -> tuple[Field, NDArray[np.bool_]]:
+    """Blur along the slice profile, apply kernel and noise, and cut the round field of view.
+
+    Returns the picture and, for one slice, which of its pixels (H, W) were reconstructed.
+    """
     distance = acquisition.spacing[0]
     if hu.shape[0] > 2 and acquisition.thickness > 0.5 * distance:
         tail = 0.25 * min(1.0, acquisition.thickness / distance - 0.3)
@@ -169,12 +172,13 @@ def scan(hu: Field, acquisition: Acquisition, rng: np.random.Generator) -> Field
         weight = 0.18 * acquisition.sharpness
         blurred = _three_taps(_three_taps(hu, 0.25, 1), 0.25, 2)
         hu = hu + weight * 2 * (hu - blurred)
+    rows, columns = hu.shape[1:]
+    seen = np.ones((rows, columns), dtype=bool)
     if acquisition.padding is not None:
-        rows, columns = hu.shape[1:]
         row, column = np.ogrid[:rows, :columns]
-        outside = np.hypot((row - (rows - 1) / 2) / (rows / 2), (column - (columns - 1) / 2) / (columns / 2)) > 1.0
-        hu[:, outside] = acquisition.padding
-    return np.asarray(np.clip(np.rint(hu), -3024, 3071), dtype=np.float32)
+        seen = np.hypot((row - (rows - 1) / 2) / (rows / 2), (column - (columns - 1) / 2) / (columns / 2)) <= 1.0
+        hu[:, ~seen] = acquisition.padding
+    return np.asarray(np.clip(np.rint(hu), -3024, 3071), dtype=np.float32), seen
 
 
 def _three_taps(field: Field, weight: float, axis: int) -> Field:
