@@ -118,8 +118,10 @@ class ParametricMap:
             research.
         deterministic : bool
             Derive the object's UIDs from source, quantities and settings.
-        level, tile_size, organization
+        level, tile_size
             Of slides, as in :meth:`Segmentation.from_array`.
+        organization : str
+            Of slides: ``"full"`` writes all tiles, ``"sparse"`` leaves out those that are zero throughout.
         **settings
             As in :class:`dicom_ml.objects.derived.Description`.
 
@@ -187,8 +189,10 @@ class ParametricMap:
             ``"float32"``, ``"float64"`` or ``"uint16"``.
         value_range : sequence of 2 floats, optional
             Real values that the lowest and highest stored integers stand for; uint16 needs it.
-        level, shape, affine, tile_size, organization, compression, shard
+        level, shape, affine, tile_size, compression, shard
             As in :meth:`Segmentation.stream`.
+        organization : str
+            ``"full"`` writes all tiles, ``"sparse"`` leaves out those that are zero throughout.
 
         Returns
         -------

@@ -54,7 +54,11 @@ Array = npt.NDArray[Any]
 
 
 class TiledMap:
-    """What a tiled parametric map is, whether it is made from a whole array or from tiles."""
+    """What a tiled parametric map is, whether it is made from a whole array or from tiles.
+
+    ``full`` says whether all tiles are written. Each then still states its place, since TILED_FULL is defined for
+    images and segmentations only (PS3.3 C.7.6.17.3).
+    """
 
     def __init__(
         self,
@@ -106,18 +110,15 @@ class TiledMap:
         ds = copied_dataset(self.source)
         add_series(ds, self.source, self.description, self.source.modality or "OT")
         add_map_image(ds, storage, self.qualification, len(channel_of))
-        add_matrix(ds, self.tiling, self.full)
+        add_matrix(ds, self.tiling, full=False)
         several = len(self.quantities) > 1
         add_dimensions(ds, self.description, [BY_QUANTITY, BY_COLUMN, BY_ROW] if several else [BY_COLUMN, BY_ROW])
         groups = matrix_groups(self.source, self.tiling, self.derivation)
         add_map_groups(groups, self.quantities, storage)
         ds.SharedFunctionalGroupsSequence = [groups]
         declare_characters(ds)
-        frames = b""
-        # frames of several quantities say which is theirs, even where their place follows from their order
-        if several or not self.full:
-            identities = mapping_elements(self.quantities, storage) if several else []
-            frames = tile_frame_groups(self.tiling, channel_of, row_of, column_of, identities)
+        identities = mapping_elements(self.quantities, storage) if several else []
+        frames = tile_frame_groups(self.tiling, channel_of, row_of, column_of, identities)
         start = file_head(PARAMETRIC_MAP_STORAGE, self.description.sop_instance_uid, syntax)
         return start + header_bytes(ds, self.source, instances_of(self.source, self.tiling.grid)) + frames
 
