@@ -220,6 +220,8 @@ class FrameCodec(ABC):
     transfer_syntaxes: ClassVar[tuple[str, ...]] = ()
     #: UIDs that the codec encodes, always without loss.
     encodes: ClassVar[tuple[str, ...]] = ()
+    #: Whether `decode_into` spares an array and a copy, so that a buffer used again and again is worthwhile.
+    writes_into: ClassVar[bool] = False
 
     @abstractmethod
     def decode(self, data: Buffer, info: FrameInfo) -> Array:

@@ -61,8 +61,22 @@ class J2kHeader:
     tiles: int  # where the first tile-part begins
 
 
+# The header read last, and its bytes: frames of one file begin alike.
+_last_jpeg: tuple[bytes, JpegHeader] = (b"", JpegHeader(0, 0, 0, 0, 0, b"", False, False, None))
+
+
 def read_jpeg_header(data: Buffer) -> JpegHeader:
     """Read the markers of a JPEG or JPEG-LS frame up to its frame header."""
+    global _last_jpeg
+    known, header = _last_jpeg
+    if known and bytes(data[: len(known)]) == known:
+        return header
+    header, end = _parse_jpeg_header(data)
+    _last_jpeg = bytes(data[:end]), header
+    return header
+
+
+def _parse_jpeg_header(data: Buffer) -> tuple[JpegHeader, int]:
     size = len(data)
     if size < 4 or data[0] != 0xFF or data[1] != 0xD8:
         raise CodecError(f"the frame does not begin with a JPEG start of image (found {_hex(data)})")
@@ -88,7 +102,8 @@ def read_jpeg_header(data: Buffer) -> JpegHeader:
             if len(table) < 3 * count:
                 break
             subsampled = any(factor != 0x11 for factor in table[1::3]) and count > 1
-            return JpegHeader(marker, precision, rows, columns, count, table[::3], subsampled, jfif, adobe)
+            header = JpegHeader(marker, precision, rows, columns, count, table[::3], subsampled, jfif, adobe)
+            return header, at + 10 + 3 * count
         if marker == 0xE0 and bytes(data[at + 4 : at + 8]) == b"JFIF":
             jfif = True
         elif marker == 0xEE and length >= 14 and bytes(data[at + 4 : at + 9]) == b"Adobe" and at + 15 < size:

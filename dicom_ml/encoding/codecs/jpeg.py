@@ -36,6 +36,7 @@ class JpegCodec(FrameCodec):
         "1.2.840.10008.1.2.4.57",  # lossless, process 14
         "1.2.840.10008.1.2.4.70",  # lossless, process 14, first-order prediction
     )
+    writes_into = True
 
     def decode(self, data: Buffer, info: FrameInfo) -> Array:
         header = read_jpeg_header(data)
@@ -62,6 +63,27 @@ class JpegCodec(FrameCodec):
             if ycc:
                 decoded = to_rgb(decoded, "YBR_FULL", header.precision)
         return fit_decoded(decoded, info, header.precision, signed=False)
+
+    def decode_into(self, data: Buffer, info: FrameInfo, out: Array, *, rgb: bool = False) -> None:
+        imagecodecs = library("imagecodecs")
+        if imagecodecs is None or out.dtype != info.dtype or not out.flags.c_contiguous:
+            super().decode_into(data, info, out, rgb=rgb)
+            return
+        header = read_jpeg_header(data)
+        # Only what the decoder itself turns into the values wanted; the rest takes the longer way.
+        if header.precision != 8 or header.process in (_LOSSLESS, _JPEG_LS) or out.dtype != np.uint8:
+            super().decode_into(data, info, out, rgb=rgb)
+            return
+        check_size(header, info)
+        check_end(data)
+        if header.components != 3:
+            imagecodecs.jpeg8_decode(data, out=out)
+            return
+        convert = _holds_ycc(header, info) and (rgb or info.photometric_interpretation == "RGB")
+        if convert and not rgb:
+            super().decode_into(data, info, out, rgb=rgb)
+        else:
+            imagecodecs.jpeg8_decode(data, colorspace="YCBCR" if convert else "RGB", outcolorspace="RGB", out=out)
 
 
 def _holds_ycc(header: JpegHeader, info: FrameInfo) -> bool:

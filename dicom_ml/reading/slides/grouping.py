@@ -58,11 +58,14 @@ class LevelFrames:
         Optical path identifier and focal plane (mm) to the index of its tiles.
     infos : dict
         The same keys to what the headers say of the frames.
+    gaps : bool
+        Whether no file holds some of the frames, by leave of ``gaps="fill"``.
     """
 
     spans: tuple[FileSpan, ...]
     planes: dict[PlaneKey, TileIndex]
     infos: dict[PlaneKey, FrameInfo]
+    gaps: bool = False
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -218,6 +221,7 @@ class _Builder:
         self.planes: dict[PlaneKey, TileIndex] = {}
         self.infos: dict[PlaneKey, FrameInfo] = {}
         self.owners: dict[PlaneKey, str] = {}
+        self.incomplete = False
 
     def add(self, parts: list[SlideImage]) -> None:
         first = parts[0]
@@ -314,6 +318,7 @@ class _Builder:
                 f"matrix of {first.matrix[0]} x {first.matrix[1]}, {planes} focal plane(s) and {len(paths)} optical "
                 f"path(s) make {expected}, and no frame states its position{also}"
             )
+        self.incomplete |= there < expected
         for start, image in zip(starts, parts, strict=True):
             self.spans.append(FileSpan(self.next + start, image.file, image.place))
         step = first.between
@@ -367,7 +372,7 @@ class _Builder:
 
     def done(self) -> LevelFrames:
         self.spans.sort(key=lambda span: span.first)
-        return LevelFrames(tuple(self.spans), self.planes, self.infos)
+        return LevelFrames(tuple(self.spans), self.planes, self.infos, self.incomplete)
 
 
 def _merge(first: TileIndex, second: TileIndex) -> TileIndex | None:

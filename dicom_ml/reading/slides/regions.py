@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.encoding.codecs import FrameInfo, is_encapsulated
+from dicom_ml.encoding.codecs import FrameInfo, get_decoder, is_encapsulated
 from dicom_ml.encoding.frames import FrameIndex
 from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.errors import DicomMLError
+from dicom_ml.reading.slides.buffers import pixel_array, scratch_array
 from dicom_ml.reading.slides.files import frame_index
 from dicom_ml.reading.slides.grouping import FileSpan, LevelFrames
-from dicom_ml.reading.slides.resample import Axis
-from dicom_ml.reading.slides.tiles import TileIndex
+from dicom_ml.reading.slides.resample import Axis, resample_piece
+from dicom_ml.reading.slides.tiles import FullTiles, TileIndex
 
 __all__ = ["PlaneReader"]
 
@@ -26,9 +27,10 @@ Slices = tuple[slice, slice]
 # Decoded bytes below which a pass on one thread is over before others have begun.
 _LEAST_COMPRESSED = 1 << 18
 _LEAST_NATIVE = 1 << 23
+_LARGEST_SCRATCH = 1 << 22
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Use:
     """What becomes of a part of a frame: it is copied to ``target``, or reduced into a sum."""
 
@@ -44,6 +46,13 @@ class _Use:
             self.reduce(frame[self.part])
 
 
+def _scratch(info: FrameInfo) -> Array | None:
+    """A buffer for a decoded frame, where the decoder can write into it."""
+    if info.decoded_bytes > _LARGEST_SCRATCH or not get_decoder(info.transfer_syntax_uid).writes_into:
+        return None
+    return scratch_array(info.shape, info.dtype)
+
+
 class PlaneReader:
     """Reads one focal plane and optical path of a level.
 
@@ -54,8 +63,8 @@ class PlaneReader:
     info : FrameInfo
     shape : tuple of int
         Of the level's total pixel matrix; what frames hold beyond it is padding and never shown.
-    threads : int or None
-        Most threads to use; None takes one a core, 8 at most.
+    fill : ndarray of shape (samples,)
+        Value of pixels that no frame shows.
     """
 
     def __init__(
@@ -64,18 +73,32 @@ class PlaneReader:
         index: TileIndex,
         info: FrameInfo,
         shape: tuple[int, int],
-        threads: int | None,
+        fill: Array,
     ) -> None:
-        self.frames, self.index, self.info, self.shape, self.threads = frames, index, info, shape, threads
+        self.frames, self.index, self.info, self.shape, self.fill = frames, index, info, shape, fill
         self.dtype = info.dtype
         self.samples = info.samples_per_pixel
 
     def array(self, *shape: int) -> Array:
         """An array for pixels of this plane."""
-        return np.empty((*shape, self.samples) if self.samples > 1 else shape, self.dtype)
+        return pixel_array((*shape, self.samples) if self.samples > 1 else shape, self.dtype)
 
     # ------------------------------------------------------------------ pixels as they are
-    def copy(self, corners: Sequence[tuple[int, int]], out: Array, fill: Array, absent: Array | None = None) -> None:
+    def inside(self, corners: Sequence[tuple[int, int]], height: int, width: int) -> bool:
+        """Whether every pixel of equal rectangles is certain to be shown by a frame."""
+        if self.frames.gaps or not isinstance(self.index, FullTiles):
+            return False
+        rows, columns = zip(*corners, strict=True)
+        before = min(*rows, *columns) < 0
+        return not (before or max(rows) + height > self.shape[0] or max(columns) + width > self.shape[1])
+
+    def copy(
+        self,
+        corners: Sequence[tuple[int, int]],
+        out: Array,
+        absent: Array | None = None,
+        threads: int | None = None,
+    ) -> None:
         """Read equal rectangles of the level, pixel by pixel.
 
         Parameters
@@ -83,10 +106,10 @@ class PlaneReader:
         corners : sequence of (row, column)
             First pixel of each rectangle; anywhere, also outside the level.
         out : ndarray of shape (n, rows, columns[, samples])
-        fill : ndarray of shape (samples,)
-            Value of pixels that no frame shows.
         absent : ndarray of bool, shape (n, rows, columns), optional
             Set to True where no frame shows a pixel, else to False.
+        threads : int, optional
+            Most threads to use; one a core, 8 at most, where not given.
         """
         uses: dict[int, list[_Use]] = {}
         height, width = out.shape[1:3]
@@ -104,8 +127,8 @@ class PlaneReader:
                 if absent is not None:
                     absent[number][place] = False
             if covered < height * width or not self.index.disjoint:
-                target[...] = fill if self.samples > 1 else fill[0]
-        self._run(uses)
+                target[...] = self.fill if self.samples > 1 else self.fill[0]
+        self._run(uses, threads)
 
     def _parts(self, row: int, column: int, end_row: int, end_column: int) -> list[tuple[int, Slices, Slices]]:
         """Frames within a rectangle, which part of each, and its place in the rectangle."""
@@ -113,8 +136,9 @@ class PlaneReader:
         low, high = max(row, 0), min(end_row, self.shape[0])
         left, right = max(column, 0), min(end_column, self.shape[1])
         rows, columns = self.index.tile
+        gaps = self.frames.gaps
         for frame, r, c in self.index.find(low, left, high, right):
-            if self.frames.locate(frame) is None:
+            if gaps and self.frames.locate(frame) is None:
                 continue  # of a part of a concatenation that is missing, by leave of gaps="fill"
             top, bottom = max(r, low), min(r + rows, high)
             first, last = max(c, left), min(c + columns, right)
@@ -124,8 +148,8 @@ class PlaneReader:
         return found
 
     # ------------------------------------------------------------------ resampled
-    def resample(self, axes: Sequence[tuple[Axis, Axis]]) -> tuple[Array, Array]:
-        """Resample rectangles of the level.
+    def resample(self, axes: Sequence[tuple[Axis, Axis]], threads: int | None = None) -> tuple[Array, Array | None]:
+        """Resample rectangles of the level, frame by frame as they are decoded.
 
         Parameters
         ----------
@@ -136,25 +160,28 @@ class PlaneReader:
         -------
         sums : ndarray of shape (n, rows, columns, samples), float32
             Weighted sum of the pixels that frames show.
-        weights : ndarray of shape (n, rows, columns), float32
-            Share of each output pixel that frames show, 0 to 1.
+        weights : ndarray of shape (n, rows, columns), float32, or None
+            Share of each output pixel that frames show, 0 to 1; None where it is 1 everywhere.
         """
         counts = axes[0][0].count, axes[0][1].count
-        sums = np.zeros((len(axes), *counts, self.samples), np.float32)
-        weights = np.zeros((len(axes), *counts), np.float32)
         uses: dict[int, list[_Use]] = {}
         shares: list[_Share] = []
+        complete = True
         for number, (down, across) in enumerate(axes):
             (row, end_row), (column, end_column) = down.span, across.span
             if not self.index.disjoint:
                 shares += self._overlapping(number, down, across)
+                complete = False
                 continue
+            covered = 0
             for frame, part, place in self._parts(row, column, end_row, end_column):
-                rows = place[0].start + row, place[0].stop + row
-                columns = place[1].start + column, place[1].stop + column
-                shares.append(_Share(number, down, across, rows, columns))
+                covered += (place[0].stop - place[0].start) * (place[1].stop - place[1].start)
+                shares.append(_Share(number, down, across, place[0].start + row, place[1].start + column))
                 uses.setdefault(frame, []).append(_Use(part, reduce=shares[-1]))
-        self._run(uses)
+            complete &= covered == (end_row - row) * (end_column - column)
+        self._run(uses, threads)
+        sums = np.zeros((len(axes), *counts, self.samples), np.float32)
+        weights = None if complete else np.zeros((len(axes), *counts), np.float32)
         # added up in one order, whichever thread was first: the same pixels every time
         for share in shares:
             share.add_to(sums, weights)
@@ -168,13 +195,13 @@ class PlaneReader:
         if height <= 0 or width <= 0:
             return []
         pixels, absent = self.array(1, height, width), np.empty((1, height, width), bool)
-        self.copy([(row, column)], pixels, np.zeros(self.samples), absent)
-        share = _Share(number, down, across, (row, row + height), (column, column + width))
+        self.copy([(row, column)], pixels, absent)
+        share = _Share(number, down, across, row, column)
         share(pixels[0], ~absent[0])
         return [share]
 
     # ------------------------------------------------------------------ decoding
-    def _run(self, uses: dict[int, list[_Use]]) -> None:
+    def _run(self, uses: dict[int, list[_Use]], threads: int | None) -> None:
         """Decode every frame once and use it."""
         opened: dict[int, FrameIndex] = {}
         jobs: list[tuple[FileSpan, FrameIndex, int, list[_Use]]] = []
@@ -189,7 +216,8 @@ class PlaneReader:
             jobs.append((span, index, number, uses[frame]))
         size = len(jobs) * self.info.decoded_bytes
         least = _LEAST_COMPRESSED if is_encapsulated(self.info.transfer_syntax_uid) else _LEAST_NATIVE
-        threads = self.threads if size >= least else 1
+        if size < least:
+            threads = 1
         if self.index.disjoint:
             parallel_for(self._decode, jobs, threads)
         else:
@@ -207,7 +235,7 @@ class PlaneReader:
                 frame = index.decode(number, color="rgb", out=first.target)
                 uses = uses[1:]
             else:
-                frame = index.decode(number, color="rgb")
+                frame = index.decode(number, color="rgb", out=_scratch(index.info))
         except DicomMLError as error:
             raise type(error)(f"{span.file.name}: {error}") from error
         for use in uses:
@@ -217,32 +245,24 @@ class PlaneReader:
 class _Share:
     """What a piece of a level adds to a resampled rectangle."""
 
-    def __init__(self, number: int, down: Axis, across: Axis, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        self.number, self.down, self.across, self.rows, self.columns = number, down, across, rows, columns
+    def __init__(self, number: int, down: Axis, across: Axis, row: int, column: int) -> None:
+        self.number, self.down, self.across, self.row, self.column = number, down, across, row, column
         self.found: tuple[Slices, Array, Array] | None = None
 
     def __call__(self, piece: Array, shown: Array | None = None) -> None:
         """Reduce the piece; ``shown`` tells which of its pixels count."""
-        row, vertical = self.down.weights(*self.rows)
-        column, horizontal = self.across.weights(*self.columns)
-        if not vertical.size or not horizontal.size:
-            return
-        height, width = piece.shape[:2]
-        values = piece.reshape(height, -1).astype(np.float32)
-        samples = values.shape[1] // width
-        if shown is None:
-            weight = np.outer(vertical.sum(axis=1), horizontal.sum(axis=1))
-        else:
-            values *= np.repeat(shown, samples, axis=1)
-            weight = vertical @ shown.astype(np.float32) @ horizontal.T
-        narrowed = (vertical @ values).reshape(len(vertical), width, samples)
-        place = slice(row, row + len(vertical)), slice(column, column + len(horizontal))
-        self.found = place, np.matmul(horizontal, narrowed), weight
+        if shown is not None:
+            piece = piece * (shown if piece.ndim == 2 else shown[..., None])
+        row, column, share, weight = resample_piece(piece, self.down, self.across, self.row, self.column)
+        if shown is not None:
+            weight = resample_piece(shown, self.down, self.across, self.row, self.column)[2][..., 0]
+        self.found = (slice(row, row + share.shape[0]), slice(column, column + share.shape[1])), share, weight
 
-    def add_to(self, sums: Array, weights: Array) -> None:
+    def add_to(self, sums: Array, weights: Array | None) -> None:
         """Add the piece's share to the rectangles' sums, and forget it."""
         if self.found is not None:
             place, share, weight = self.found
             sums[self.number][place] += share
-            weights[self.number][place] += weight
+            if weights is not None:
+                weights[self.number][place] += weight
             self.found = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import FrameInfo
+from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.errors import GeometryError, SeriesError
 from dicom_ml.reading.slides.color import absent_color, to_srgb
 from dicom_ml.reading.slides.files import close_file
 from dicom_ml.reading.slides.headers import OpticalPath
 from dicom_ml.reading.slides.levels import Level
 from dicom_ml.reading.slides.regions import PlaneReader
-from dicom_ml.reading.slides.resample import FILTERS, Axis, Filter
+from dicom_ml.reading.slides.resample import FILTERS, Axis, Filter, resample_piece
 from dicom_ml.source import SourceSeries
 
 __all__ = ["AssociatedImage", "Slide"]
@@ -24,9 +26,9 @@ __all__ = ["AssociatedImage", "Slide"]
 Array = npt.NDArray[Any]
 Color = Literal["rgb", "srgb"]
 
-# Pixels of level 0 that a rounding error may make of a whole number.
+# A rounding error of so many pixels must not push whole numbers to their neighbours.
 _WHOLE = 1e-4
-#: Memory for sums of resampled tiles that are in work at a time.
+# Bytes of decoded pixels that are held to be resampled; larger rectangles are reduced frame by frame.
 _RESAMPLED_AT_ONCE = 1 << 26
 
 
@@ -36,7 +38,7 @@ class _Pixels:
     optical_paths: tuple[OpticalPath, ...]
 
     def _reader(
-        self, level: Level, optical_path: int | str | None, focal_plane: int | None, threads: int | None
+        self, level: Level, optical_path: int | str | None, focal_plane: int | None
     ) -> tuple[PlaneReader, OpticalPath]:
         path = self._path(level, optical_path)
         z = self._z(level, path, focal_plane)
@@ -47,7 +49,8 @@ class _Pixels:
                 f"{', '.join(sorted({repr(name) for name, _ in level.frames.planes}))}"
             )
         key, index = found
-        return PlaneReader(level.frames, index, level.frames.infos[key], level.shape, threads), path
+        info = level.frames.infos[key]
+        return PlaneReader(level.frames, index, info, level.shape, _fill(level, info)), path
 
     def _path(self, level: Level, optical_path: int | str | None) -> OpticalPath:
         paths = self.optical_paths
@@ -105,9 +108,8 @@ class AssociatedImage(_Pixels):
         -------
         ndarray of shape (rows, columns, 3), or (rows, columns) for monochrome images
         """
-        reader, path = self._reader(self.level, None, None, threads)
-        fill, profile = _fill(self.level, reader.info), _profile(path, color)
-        return _first(_read_copies(reader, [(0, 0)], self.shape, fill, profile))
+        reader, path = self._reader(self.level, None, None)
+        return _first(_read_copies(reader, [(0, 0)], self.shape, _profile(path, color), threads))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self.read().astype(dtype, copy=False) if dtype is not None else self.read()
@@ -145,6 +147,10 @@ class Slide(_Pixels):
         self.associated = dict(associated)
         self.optical_paths = tuple(optical_paths)
         self.source = source
+        self._readers: dict[Any, tuple[PlaneReader, OpticalPath]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_readers": {}}
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{level.shape[0]} x {level.shape[1]}" for level in self.levels) or "no level"
@@ -201,7 +207,7 @@ class Slide(_Pixels):
         return self._info().samples_per_pixel
 
     def _info(self) -> FrameInfo:
-        return self._reader(self.base, None, None, None)[0].info
+        return self._reader(self.base, None, None)[0].info
 
     @property
     def focal_planes(self) -> tuple[float, ...]:
@@ -286,6 +292,12 @@ class Slide(_Pixels):
         FileError, CodecError
             If a frame is not in its file, or cannot be decoded.
         """
+        if spacing is None and color == "rgb" and filter == "area":
+            # what loaders of tiles do most, without a detour
+            at = self._level(level or 0)
+            reader = self._reader(at, optical_path, focal_plane)[0]
+            corner = (_nearest(location[0], at.downsamples[0]), _nearest(location[1], at.downsamples[1]))
+            return _first(_read_copies(reader, [corner], _checked_size(size), None, threads))
         tiles = self.read_tiles(
             level,
             [location],
@@ -334,22 +346,19 @@ class Slide(_Pixels):
         if color not in ("rgb", "srgb") or filter not in FILTERS:
             raise ValueError(f"color is {color!r} and filter {filter!r}; expected 'rgb' or 'srgb', 'area' or 'nearest'")
         at = self._level_for(_pair(spacing)) if spacing is not None else self._level(level or 0)
-        shape = at.tile_size if size is None else (int(size[0]), int(size[1]))
-        if min(shape) < 1:
-            raise ValueError(f"size is {shape[0]} x {shape[1]}; expected at least one pixel")
+        shape = at.tile_size if size is None else _checked_size(size)
         corners = np.asarray(positions if isinstance(positions, np.ndarray) else list(positions), np.float64)
         corners = corners.reshape(-1, 2)
-        reader, path = self._reader(at, optical_path, focal_plane, threads)
-        fill, profile = _fill(at, reader.info), _profile(path, color)
-        # a rounding error must not push whole pixels to their neighbours
+        reader, path = self._reader(at, optical_path, focal_plane)
+        profile = _profile(path, color)
         starts = corners / np.array(at.downsamples)
         if spacing is not None:
             assert at.spacing is not None
             steps = np.array(_pair(spacing)) / np.array(at.spacing)
             if (np.abs(steps - 1) * np.array(shape) > 1).any():
-                return _read_resampled(reader, starts, steps, shape, filter, fill, profile)
-        whole = np.floor(starts + 0.5 + _WHOLE).astype(np.int64)
-        return _read_copies(reader, [(r, c) for r, c in whole.tolist()], shape, fill, profile)
+                return _read_resampled(reader, starts, steps, shape, filter, profile, threads)
+        whole = np.floor(starts + (0.5 + _WHOLE)).astype(np.int64)
+        return _read_copies(reader, [(r, c) for r, c in whole.tolist()], shape, profile, threads)
 
     def thumbnail(
         self,
@@ -376,19 +385,19 @@ class Slide(_Pixels):
         factors = [base.shape[axis] / shape[axis] for axis in (0, 1)]
         fitting = [lv for lv in self.levels if all(lv.downsamples[a] <= factors[a] * (1 + 1e-6) for a in (0, 1))]
         at = fitting[-1] if fitting else base
-        reader, path = self._reader(at, optical_path, focal_plane, threads)
-        fill, profile = _fill(at, reader.info), _profile(path, color)
+        reader, path = self._reader(at, optical_path, focal_plane)
+        profile = _profile(path, color)
         if tuple(shape) == at.shape:
-            return _first(_read_copies(reader, [(0, 0)], at.shape, fill, profile))
+            return _first(_read_copies(reader, [(0, 0)], at.shape, profile, threads))
         steps = np.array([at.shape[axis] / shape[axis] for axis in (0, 1)])
-        return _first(_read_resampled(reader, np.zeros((1, 2)), steps, (shape[0], shape[1]), "area", fill, profile))
+        return _first(_read_resampled(reader, np.zeros((1, 2)), steps, (shape[0], shape[1]), "area", profile, threads))
 
     def tile_positions(
         self, level: int = 0, *, optical_path: int | str | None = None, focal_plane: int | None = None
     ) -> npt.NDArray[np.float64]:
         """First corners of the tiles that a level holds (not of absent ones), in pixels of level 0, shape (n, 2)."""
         at = self._level(level)
-        reader, _ = self._reader(at, optical_path, focal_plane, None)
+        reader, _ = self._reader(at, optical_path, focal_plane)
         return np.asarray(reader.index.positions() * np.array(at.downsamples))
 
     # ------------------------------------------------------------------ coordinates
@@ -461,6 +470,15 @@ class Slide(_Pixels):
                 found = level
         return found
 
+    def _reader(
+        self, level: Level, optical_path: int | str | None, focal_plane: int | None
+    ) -> tuple[PlaneReader, OpticalPath]:
+        key = level.index, optical_path, focal_plane
+        found = self._readers.get(key)
+        if found is None:
+            found = self._readers[key] = super()._reader(level, optical_path, focal_plane)
+        return found
+
     def _z(self, level: Level, path: OpticalPath, focal_plane: int | None) -> float:
         values = self.base.frames.z_values(path.identifier) or level.frames.z_values(path.identifier) or [0.0]
         if focal_plane is None:
@@ -475,6 +493,18 @@ class Slide(_Pixels):
 def _first(arrays: Array) -> Array:
     found: Array = arrays[0]
     return found
+
+
+def _checked_size(size: Sequence[int]) -> tuple[int, int]:
+    height, width = int(size[0]), int(size[1])
+    if height < 1 or width < 1:
+        raise ValueError(f"size is {height} x {width}; expected at least one pixel")
+    return height, width
+
+
+def _nearest(position: float, downsample: float) -> int:
+    """Pixel of a level at whose corner, nearly, a position of level 0 lies."""
+    return math.floor(position / downsample + (0.5 + _WHOLE))
 
 
 def _pair(spacing: float | tuple[float, float]) -> tuple[float, float]:
@@ -498,18 +528,18 @@ def _read_copies(
     reader: PlaneReader,
     corners: Sequence[tuple[int, int]],
     shape: tuple[int, int],
-    fill: Array,
     profile: bytes | None,
+    threads: int | None,
 ) -> Array:
     out = reader.array(len(corners), *shape)
     if profile is None or reader.samples == 1 or not out.size:
-        reader.copy(corners, out, fill)
+        reader.copy(corners, out, threads=threads)
         return out
-    absent = np.empty(out.shape[:3], bool)
-    reader.copy(corners, out, fill, absent)
+    absent = None if reader.inside(corners, *shape) else np.empty(out.shape[:3], bool)
+    reader.copy(corners, out, absent, threads)
     out = to_srgb(out, profile)
-    if absent.any():
-        out[absent] = fill  # was never in the scanner's colours
+    if absent is not None and absent.any():
+        out[absent] = reader.fill  # was never in the scanner's colours
     return out
 
 
@@ -519,27 +549,56 @@ def _read_resampled(
     steps: Array,
     shape: tuple[int, int],
     filter: Filter,
-    fill: Array,
     profile: bytes | None,
+    threads: int | None,
 ) -> Array:
+    """Rectangles of a level at another spacing: what no frame shows is filled first, then all is resampled."""
     out = reader.array(len(starts), *shape)
-    at_once = max(1, _RESAMPLED_AT_ONCE // (shape[0] * shape[1] * (reader.samples + 1) * 4))
-    for first in range(0, len(starts), at_once):
-        axes = [
-            (Axis(row, float(steps[0]), shape[0], filter), Axis(column, float(steps[1]), shape[1], filter))
-            for row, column in starts[first : first + at_once].tolist()
-        ]
-        sums, weights = reader.resample(axes)
-        weights = weights[..., None]
-        if profile is not None and reader.samples > 1:
-            shown = _rounded(sums / np.maximum(weights, 1e-6), reader.dtype)
-            sums = to_srgb(shown, profile).astype(np.float32) * weights
-        sums += (1 - weights) * fill.astype(np.float32)
-        out[first : first + at_once] = _rounded(sums, reader.dtype).reshape(len(axes), *out.shape[1:])
+    axes = [
+        (Axis(row, float(steps[0]), shape[0], filter), Axis(column, float(steps[1]), shape[1], filter))
+        for row, column in starts.tolist()
+    ]
+    spans = [(down.span, across.span) for down, across in axes]
+    height = max((down[1] - down[0] for down, _ in spans), default=0)
+    width = max((across[1] - across[0] for _, across in spans), default=0)
+    size = height * width * reader.samples * reader.dtype.itemsize
+    if size > _RESAMPLED_AT_ONCE:
+        for number in range(len(axes)):
+            out[number] = _streamed(reader, axes[number], profile, threads).reshape(out.shape[1:])
+        return out
+    at_once = max(1, _RESAMPLED_AT_ONCE // max(size, 1))
+    for first in range(0, len(axes), at_once):
+        corners = [(down[0], across[0]) for down, across in spans[first : first + at_once]]
+        pixels = _read_copies(reader, corners, (height, width), profile, threads)
+
+        def shrink(number: int, first: int = first, pixels: Array = pixels) -> None:
+            down, across = axes[first + number]
+            share = resample_piece(pixels[number], down, across, down.span[0], across.span[0])[2]
+            out[first + number] = _rounded(share, reader.dtype).reshape(out.shape[1:])
+
+        parallel_for(shrink, range(len(corners)), threads)
     return out
+
+
+def _streamed(reader: PlaneReader, axes: tuple[Axis, Axis], profile: bytes | None, threads: int | None) -> Array:
+    """One rectangle of so many pixels that only their sums are held; colours are then corrected as means."""
+    sums, weights = reader.resample([axes], threads)
+    shown = None if weights is None else weights[..., None]
+    if profile is not None and reader.samples > 1:
+        stored = _rounded(sums if shown is None else sums / np.maximum(shown, 1e-6), reader.dtype)
+        sums = to_srgb(stored, profile).astype(np.float32)
+        if shown is not None:
+            sums *= shown
+    if shown is not None:
+        sums += (1 - shown) * reader.fill.astype(np.float32)
+    return _rounded(sums, reader.dtype)[0]
 
 
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
     """Round halves up, including those that a rounding error made a little less, and stay within the type."""
     limits = np.iinfo(dtype)
-    return np.asarray(np.clip(np.floor(values + 0.501), limits.min, limits.max), dtype)
+    values += np.float32(0.501)
+    if limits.min < 0:
+        np.floor(values, out=values)
+    np.clip(values, limits.min, limits.max, out=values)
+    return np.asarray(values.astype(dtype, order="C"), dtype)
