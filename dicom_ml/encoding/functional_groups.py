@@ -96,7 +96,7 @@ def read_frame_groups(
     columns: dict[str, list[bytes | None]] = {name: [None] * count for name in wanted}
     flat = np.frombuffer(data, dtype=np.uint8)
     sizes = spans[:, 1] - spans[:, 0]
-    for size in np.unique(sizes):
+    for size in sorted(set(sizes.tolist())):  # np.unique would import numpy.ma, which takes longer than all of this
         pending = np.flatnonzero(sizes == size)
         for _ in range(_TEMPLATES_PER_LENGTH):
             if not len(pending):

@@ -369,8 +369,7 @@ def frame_groups(
     identities : sequence of bytes
         Functional group elements, of tags above (0020,9113), that say so.
     """
-    used = np.unique(slice_of)
-    rank = {int(d): i for i, d in enumerate(used, start=1)}
+    rank = {d: i for i, d in enumerate(sorted(set(slice_of.tolist())), start=1)}
     tails: dict[int, tuple[bytes, bytes]] = {}
     positions = grid.positions()
     for d in rank:

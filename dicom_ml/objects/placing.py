@@ -153,12 +153,11 @@ def check_unique(
     stored: StoredFrames, frames: npt.NDArray[np.intp], slot: npt.NDArray[np.intp], identity: npt.NDArray[np.intp]
 ) -> None:
     """Refuse two frames of one identity (segment, quantity) at one place."""
-    pairs = np.stack([identity[frames], slot[frames]], axis=1)
-    _, counts = np.unique(pairs, axis=0, return_counts=True)
-    if len(frames) and counts.max() > 1:
+    pairs = list(zip(identity[frames].tolist(), slot[frames].tolist(), strict=True))
+    doubled = len(pairs) - len(set(pairs))
+    if doubled:
         raise FileError(
-            f"{stored.name}: {int((counts > 1).sum())} places are held by two frames, "
-            "so it cannot be said which one is meant"
+            f"{stored.name}: {doubled} places are held by two frames, so it cannot be said which one is meant"
         )
 
 

@@ -39,15 +39,16 @@ def _read(stored: StoredSegmentation, i: int) -> tuple[Array | None, int, int]:
     if stored.kind == "binary" and not index.encapsulated and stored.columns % 64 == 0:
         row_bytes = stored.columns // 8
         packed = np.frombuffer(index.frame(i), dtype=np.uint8).reshape(stored.rows, row_bytes)
-        aligned = packed.ctypes.data % 8 == 0
-        wide = packed.view(np.uint64) if aligned else packed
-        rows = np.flatnonzero(wide.any(axis=1))
-        if not len(rows):
+        words = packed.view(np.uint64) if packed.ctypes.data % 8 == 0 else packed
+        width = words.shape[1]
+        # one look at the words in use gives rows and columns of the box
+        used = np.flatnonzero(words != 0)
+        if not len(used):
             return None, 0, 0
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
-        columns = np.flatnonzero(np.bitwise_or.reduce(wide[top:bottom], axis=0))
-        scale = 8 if aligned else 1
-        left, right = int(columns[0]) * scale, (int(columns[-1]) + 1) * scale
+        top, bottom = int(used[0]) // width, int(used[-1]) // width + 1
+        columns = used % width
+        scale = row_bytes // width
+        left, right = int(columns.min()) * scale, (int(columns.max()) + 1) * scale
         part = packed[top:bottom, left:right]
         return np.unpackbits(part, axis=1, bitorder="little"), top, 8 * left
     values = index.decode(i)

@@ -132,10 +132,10 @@ def _pack_slice(sink: NativeFrames, mask: Mask, plan: FramePlan, frames: npt.NDA
             inside = np.asarray(mask.plane(s, d)[top:bottom, left:right], dtype=bool)
         packed = np.packbits(inside, axis=None, bitorder="little").reshape(bottom - top, -1)
         wide = packed.view(np.uint64) if packed.shape[1] % 8 == 0 else packed
-        rows = np.flatnonzero(wide.any(axis=1))
-        if not len(rows):
+        used = np.flatnonzero(wide != 0)
+        if not len(used):
             continue
-        first, end = int(rows[0]), int(rows[-1]) + 1
+        first, end = int(used[0]) // wide.shape[1], int(used[-1]) // wide.shape[1] + 1
         part = packed[first:end]
         if part.shape[1] != row_bytes:
             whole = band[: end - first]
