@@ -62,6 +62,8 @@ class Description:
         Equipment that made the object.
     created : datetime
         Content and series date and time.
+    pyramid_uid : str
+        Of the pyramid that the object is a level of; empty where it is none (PS3.3 C.8.12.14).
     """
 
     series_instance_uid: str
@@ -76,6 +78,7 @@ class Description:
     model: str = "dicom_ml"
     serial_number: str = "0"
     software_versions: str = ""
+    pyramid_uid: str = ""
     created: datetime.datetime = field(default_factory=lambda: datetime.datetime.now().astimezone())
 
 
@@ -138,6 +141,8 @@ def add_series(ds: Dataset, source: SourceSeries, description: Description, moda
     ds.DeviceSerialNumber = description.serial_number
     ds.SoftwareVersions = description.software_versions or __version__
     ds.InstanceNumber = description.instance_number
+    if description.pyramid_uid:
+        ds.PyramidUID = description.pyramid_uid
     ds.ContentLabel = description.content_label
     ds.ContentDescription = description.content_description
     ds.ContentCreatorName = description.content_creator

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import transfer_syntax
-from dicom_ml.encoding.writer import atomic_file, file_head
+from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import EncodingError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.arrays import as_array
-from dicom_ml.objects.derived import Description, describe, fit_to_source, header_bytes
+from dicom_ml.objects.derived import describe, fit_to_source
 from dicom_ml.objects.placing import target_of
-from dicom_ml.objects.segmentation.descriptions import Segment, number_segments, segment_index
-from dicom_ml.objects.segmentation.header import Coding, header_dataset, segment_frame_groups
-from dicom_ml.objects.segmentation.masks import Mask, as_mask
+from dicom_ml.objects.segmentation.descriptions import Segment, segment_index
+from dicom_ml.objects.segmentation.levels import write_levels
+from dicom_ml.objects.segmentation.made import MadeSegmentation
+from dicom_ml.objects.segmentation.masks import as_mask
 from dicom_ml.objects.segmentation.placing import place_channels, place_labels
+from dicom_ml.objects.segmentation.plan import DEFAULTS, plan_coding, plan_tiled, seed_of, tiled_mask
 from dicom_ml.objects.segmentation.reading import StoredSegmentation
 from dicom_ml.objects.segmentation.tiled import (
     MadeTiledSegmentation,
@@ -29,10 +29,8 @@ from dicom_ml.objects.segmentation.tiled import (
     StoredTiledSegmentation,
     TiledObject,
 )
-from dicom_ml.objects.segmentation.writing import FramePlan, plan_frames, write_frames
 from dicom_ml.objects.stored import open_stored
 from dicom_ml.objects.stored_tiles import region_on
-from dicom_ml.objects.tiling import Tiling, tiling_of
 from dicom_ml.source import SourceSeries, as_source
 
 if TYPE_CHECKING:
@@ -40,8 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Segmentation", "read_segmentation"]
 
-_KINDS = ("binary", "labelmap", "fractional")
-_DEFAULTS = {"series_description": "Segmentation", "content_label": "SEGMENTATION"}
+
+Content: TypeAlias = "MadeSegmentation | MadeTiledSegmentation | StoredSegmentation | StoredTiledSegmentation"
 
 
 class Segmentation:
@@ -59,7 +57,9 @@ class Segmentation:
         What the object was made from; None for an object that was read (see :attr:`referenced_series`).
     """
 
-    def __init__(self, content: _Made | MadeTiledSegmentation | StoredSegmentation | StoredTiledSegmentation) -> None:
+    def __init__(
+        self, content: MadeSegmentation | MadeTiledSegmentation | StoredSegmentation | StoredTiledSegmentation
+    ) -> None:
         self._content = content
 
     # ------------------------------------------------------------------ making
@@ -126,11 +126,11 @@ class Segmentation:
             If the series cannot serve as a source.
         """
         record = as_source(source).check()
-        numbered, order, coding = _plan(segments, kind, fractional_type, max_fractional_value)
+        numbered, order, coding = plan_coding(segments, kind, fractional_type, max_fractional_value)
         kind = coding.kind
         if record.levels:
             array = as_array(mask)
-            made = _tiled(
+            made = plan_tiled(
                 record,
                 numbered,
                 coding,
@@ -142,14 +142,16 @@ class Segmentation:
                 settings,
                 deterministic,
             )
-            return cls(MadeTiledSegmentation(_tiled_mask(array, order, kind), *made))
+            return cls(MadeTiledSegmentation(tiled_mask(array, order, kind), *made))
         looked_at = as_mask(mask, [int(s.number or 0) for s in numbered], order, kind, coding.maximum)
         grid, fitted, on_source = fit_to_source(looked_at.array, record, affine)
         looked_at = looked_at if fitted is looked_at.array else looked_at.changed(fitted)
-        seed = _seed(record, kind, numbered) if deterministic else None
+        seed = seed_of(record, kind, numbered) if deterministic else None
         keep = kind == "labelmap" if keep_empty_frames is None else keep_empty_frames
         return cls(
-            _Made(looked_at, record, numbered, describe(settings, _DEFAULTS, seed), coding, grid, on_source, keep)
+            MadeSegmentation(
+                looked_at, record, numbered, describe(settings, DEFAULTS, seed), coding, grid, on_source, keep
+            )
         )
 
     @classmethod
@@ -209,11 +211,11 @@ class Segmentation:
         record = as_source(source).check()
         if not record.levels:
             raise EncodingError("only slides are streamed by tiles; a volume is written with Segmentation.from_array")
-        numbered, order, coding = _plan(segments, kind, fractional_type, max_fractional_value)
+        numbered, order, coding = plan_coding(segments, kind, fractional_type, max_fractional_value)
         if order != sorted(order):
             raise EncodingError("segments of a stream are given by ascending number")
         made = TiledObject(
-            *_tiled(
+            *plan_tiled(
                 record, numbered, coding, shape, level, affine, tile_size, organization, settings, deterministic=True
             )
         )
@@ -238,7 +240,7 @@ class Segmentation:
     @property
     def source(self) -> SourceSeries | None:
         """What the object was made from, where it was made here."""
-        return self._content.source if isinstance(self._content, _Made | MadeTiledSegmentation) else None
+        return self._content.source if isinstance(self._content, MadeSegmentation | MadeTiledSegmentation) else None
 
     @property
     def sop_instance_uid(self) -> str:
@@ -302,12 +304,41 @@ class Segmentation:
             self._made().write(file, transfer_syntax(compression))
         return os.fspath(path)
 
+    def save_pyramid(self, folder: str | os.PathLike[str], compression: str | None = None) -> list[str]:
+        """Write a segmentation of a slide at its own level and at all coarser levels of the slide, as one series.
+
+        Labels of coarser levels are those of the pixels nearest to their pixels' centres; fractions are means.
+
+        Parameters
+        ----------
+        folder : path
+            Each level is written as ``SOPInstanceUID.dcm``.
+        compression : str, optional
+            As in :meth:`save`.
+
+        Returns
+        -------
+        list of str
+            Paths, the finest level first.
+
+        Raises
+        ------
+        GeometryError
+            If the object lies on no level of the slide.
+        """
+        made = self._made()
+        if not isinstance(made, MadeTiledSegmentation):
+            raise EncodingError("a pyramid is made of a segmentation of a slide; a volume has one resolution")
+        stored = self._stored()
+        assert isinstance(stored, StoredTiledSegmentation)
+        return write_levels(made, stored, os.fspath(folder), transfer_syntax(compression))
+
     @property
     def dataset(self) -> Dataset:
         """The whole object as a pydicom Dataset, pixel data included."""
         return self._stored().dataset
 
-    def _made(self) -> _Made | MadeTiledSegmentation:
+    def _made(self) -> MadeSegmentation | MadeTiledSegmentation:
         if isinstance(self._content, StoredSegmentation | StoredTiledSegmentation):
             raise EncodingError(
                 "an object that was read is saved as pydicom has it: seg.dataset.save_as(path); "
@@ -460,65 +491,6 @@ def _region_labels(
     return stored.labels(region, chosen, overlap, threshold, dtype or (np.uint8 if largest < 256 else np.uint16))
 
 
-class _Made:
-    """A segmentation made from a mask, which is encoded only when it is written."""
-
-    def __init__(
-        self,
-        mask: Mask,
-        source: SourceSeries,
-        segments: list[Segment],
-        description: Description,
-        coding: Coding,
-        grid: Grid,
-        on_source: bool,
-        keep_empty: bool,
-    ) -> None:
-        self.mask = mask
-        self.source = source
-        self.segments = segments
-        self.description = description
-        self.grid = grid
-        self.on_source = on_source
-        self.kind = coding.kind
-        self.plan: FramePlan = plan_frames(mask, self.kind == "labelmap", keep_empty)
-        self.frame_count = self.plan.count
-        self.sop_instance_uid = description.sop_instance_uid
-        self.series_instance_uid = description.series_instance_uid
-        self.referenced_series = {source.series_instance_uid: list(source.instances)}
-        self.coding = replace(coding, overlap=None if self.kind == "fractional" else mask.overlap())
-        if self.kind == "labelmap" and self.coding.overlap:
-            raise EncodingError(
-                "channels overlap, which one number a voxel cannot say; pass kind='binary', which keeps overlapping "
-                "segments, or decide each voxel first (argmax)"
-            )
-
-    @property
-    def frame_of_reference_uid(self) -> str:
-        """Frame of Reference UID of the source."""
-        return self.source.frame_of_reference_uid
-
-    def write(self, file: BinaryIO, syntax: str) -> None:
-        """Write the whole file."""
-        head = header_dataset(
-            self.source, self.segments, self.description, self.coding, self.grid, self.on_source, self.frame_count
-        )
-        numbers = None if self.kind == "labelmap" else [int(s.number or 0) for s in self.segments]
-        groups = segment_frame_groups(
-            self.source, self.grid, self.on_source, numbers, self.plan.segment_of, self.plan.slice_of
-        )
-        start = file_head(self.coding.sop_class_uid, self.sop_instance_uid, syntax)
-        file.write(start + header_bytes(head, self.source) + groups)
-        write_frames(file, self.mask, self.plan, self.coding, syntax)
-
-    def in_memory(self) -> bytes:
-        """The file, native, as bytes."""
-        with tempfile.TemporaryFile(buffering=0) as file:
-            self.write(file, transfer_syntax(None))
-            file.seek(0)
-            return file.read()
-
-
 def read_segmentation(path: str | os.PathLike[str] | bytes) -> Segmentation:
     """Read a segmentation of any maker: BINARY, LABELMAP or FRACTIONAL, sparse or overlapping, of volumes or slides.
 
@@ -533,87 +505,3 @@ def read_segmentation(path: str | os.PathLike[str] | bytes) -> Segmentation:
         If it is no segmentation, or contradicts itself.
     """
     return Segmentation(_open(path))
-
-
-# ---------------------------------------------------------------------- plans and checks
-def _plan(
-    segments: Sequence[Segment], kind: str, fractional_type: str, maximum: int
-) -> tuple[list[Segment], list[int], Coding]:
-    """Numbered segments, the channel of each, and how they are stored."""
-    kind = str(kind).lower()
-    if kind not in _KINDS:
-        raise EncodingError(f"kind is one of {', '.join(_KINDS)}, found {kind!r}")
-    numbered, order = number_segments(list(segments))
-    _check_numbers(numbered, kind)
-    for segment in numbered:
-        segment.check_algorithm()
-    maximum = _check_fraction(maximum, fractional_type)
-    return numbered, order, Coding(kind, _bits(kind, numbered), fractional_type.upper(), maximum)
-
-
-def _seed(source: SourceSeries, *parts: Any) -> tuple[Any, ...]:
-    """What deterministic UIDs are derived from."""
-    kind, numbered, *more = parts
-    return (source.series_instance_uid, *source.sop_instance_uids, kind, repr(numbered), *more)
-
-
-def _tiled(
-    source: SourceSeries,
-    segments: list[Segment],
-    coding: Coding,
-    shape: Sequence[int] | None,
-    level: int | None,
-    affine: npt.ArrayLike | None,
-    tile_size: Sequence[int] | None,
-    organization: str | None,
-    settings: dict[str, Any],
-    deterministic: bool,
-) -> tuple[SourceSeries, list[Segment], Coding, Description, Tiling, bool]:
-    """What a tiled object is made of; arguments of :class:`TiledObject`."""
-    if organization is None:
-        organization = "full" if coding.kind == "labelmap" else "sparse"
-    tiling, full = tiling_of(source, shape, level, affine, tile_size, organization)
-    grid = tiling.grid
-    matrix = (grid.shape, grid.affine.tobytes(), tiling.tile, full)
-    seed = _seed(source, coding.kind, segments, repr(matrix)) if deterministic else None
-    overlap = False if coding.kind == "labelmap" else None
-    return source, segments, replace(coding, overlap=overlap), describe(settings, _DEFAULTS, seed), tiling, full
-
-
-def _tiled_mask(array: npt.NDArray[Any], order: Sequence[int], kind: str) -> npt.NDArray[Any]:
-    """A label map ``(H, W)``, or channels ``(S, H, W)`` by ascending number."""
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == 2 and array.dtype.kind in "iu" and kind != "fractional":
-        return array
-    if array.ndim == 2:
-        array = array[None]
-    if array.ndim != 3 or array.shape[0] != len(order):
-        raise EncodingError(
-            f"a mask of a slide is a label map (H, W) or {len(order)} channels (S, H, W), found shape {array.shape}"
-        )
-    return array[list(order)] if list(order) != sorted(order) else array
-
-
-def _check_numbers(segments: Sequence[Segment], kind: str) -> None:
-    numbers = [s.number for s in segments]
-    if kind != "labelmap" and numbers != list(range(1, len(numbers) + 1)):
-        raise EncodingError(
-            f"segments are numbered {numbers[:12]}, but a {kind} segmentation numbers them from 1 without a gap "
-            "(PS3.3 C.8.20.2.4); pass kind='labelmap', which keeps the numbers, or number the segments 1 to "
-            f"{len(numbers)} and the mask likewise"
-        )
-
-
-def _bits(kind: str, segments: Sequence[Segment]) -> int:
-    if kind == "labelmap":
-        return 8 if int(segments[-1].number or 0) < 256 else 16
-    return 1 if kind == "binary" else 8
-
-
-def _check_fraction(maximum: int, fractional_type: str) -> int:
-    if not 1 <= int(maximum) <= 255:
-        raise EncodingError(f"max_fractional_value lies from 1 to 255 (it is stored in 8 bits), found {maximum}")
-    if str(fractional_type).upper() not in ("PROBABILITY", "OCCUPANCY"):
-        raise EncodingError(f"fractional_type is 'probability' or 'occupancy', found {fractional_type!r}")
-    return int(maximum)

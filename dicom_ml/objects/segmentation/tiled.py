@@ -272,6 +272,12 @@ class MadeTiledSegmentation(TiledObject):
         self.channel_of, self.row_of, self.column_of = (np.asarray(a, dtype=np.intp) for a in np.nonzero(presence))
         self.frame_count = len(self.channel_of)
 
+    def with_description(self, description: Description) -> MadeTiledSegmentation:
+        """The same content under another description."""
+        return MadeTiledSegmentation(
+            self.mask, self.source, self.segments, self.coding, description, self.tiling, self.full
+        )
+
     def _tile(self, row: int, column: int) -> Array:
         height, width = self.tiling.tile
         return self.mask[..., row * height : (row + 1) * height, column * width : (column + 1) * width]

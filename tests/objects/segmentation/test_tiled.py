@@ -291,3 +291,27 @@ def test_tiles_say_where_they_are(case):
         rows.append(tuple(frame.FrameContentSequence[0].DimensionIndexValues))
     assert len(set(rows)) == len(rows)
     assert all(min(r) >= 1 for r in rows)
+
+
+@pytest.mark.judge
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pyramid(tmp_path, kind):
+    mask, source = masks(kind), slide_source()
+    made = dml.Segmentation.from_array(mask, source=source, segments=segments(2), kind=kind)
+    paths = made.save_pyramid(tmp_path, compression="rle" if kind == "fractional" else None)
+    assert len(paths) == 2
+    levels = [dml.read_segmentation(p) for p in paths]
+    assert {s.series_instance_uid for s in levels} == {made.series_instance_uid}
+    assert len({s.sop_instance_uid for s in levels}) == 2
+    assert len({s.dataset.PyramidUID for s in levels}) == 1
+    for stored, described in zip(levels, source.levels, strict=True):
+        assert stored.grid.matches(described.grid, 1e-6)
+    np.testing.assert_allclose(levels[0].channels(), expected(mask), atol=0.5 / 255 + 1e-6)
+    whole = expected(mask)
+    if kind == "fractional":
+        halved = whole.reshape(2, 75, 2, 105, 2).mean(axis=(2, 4))
+        np.testing.assert_allclose(levels[1].channels(), halved, atol=1 / 255 + 1e-6)
+    else:
+        np.testing.assert_array_equal(levels[1].channels(), whole[:, ::2, ::2])
+    for path in paths:
+        assert dciodvfy(path) == []
