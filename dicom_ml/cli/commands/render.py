@@ -1,0 +1,37 @@
+"""Draw a series, with segmentations over it, as a PNG or as an HTML page that holds its pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "pictures of a series with its segmentations, as PNG or HTML"
+EXAMPLES = (
+    "dicom-ml render series/ --output ct.png",
+    "dicom-ml render series/ --seg liver.seg.dcm --output liver.html",
+    "dicom-ml render series/ --seg lungs.seg.dcm --window lung --planes axial=12 coronal=4",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("series", type=Path, help="folder, zip or file of one image series")
+    parser.add_argument(
+        "--seg", type=Path, nargs="+", default=[], metavar="FILE", help="DICOM segmentations to draw over it"
+    )
+    parser.add_argument("--segments", nargs="+", metavar="NAME", help="only these segments, by label or number")
+    parser.add_argument("--output", type=Path, metavar="FILE", help=".png or .html (default: NAME-OF-SERIES.html)")
+    parser.add_argument(
+        "--window", metavar="W", help="lung, soft, bone, wide, or CENTRE,WIDTH (default: from the values)"
+    )
+    parser.add_argument(
+        "--planes", nargs="+", metavar="PLANE=N", help="slices of each plane (default: axial=8 coronal=2 sagittal=2)"
+    )
+    parser.add_argument("--height", type=int, default=320, help="of each slice, in pixels (default: %(default)s)")
+    parser.add_argument("--series-uid", metavar="UID", help="which series, where the folder holds several")
+
+
+def run(args: argparse.Namespace) -> int:
+    from dicom_ml.cli.rendering import render
+
+    print(render(args))
+    return 0

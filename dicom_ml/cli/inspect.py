@@ -1,0 +1,177 @@
+"""What `dicom-ml info` finds out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from dicom_ml.errors import DicomMLError, FileError
+
+__all__ = ["inspect_path"]
+
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_NAMES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
+_VOLUMES = ("CT", "MR", "PT", "NM")
+_PHI = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate", "StudyDescription",
+        "SeriesDescription", "AccessionNumber", "InstitutionName", "ReferringPhysicianName")  # fmt: skip
+
+Item = dict[str, Any]
+
+
+def inspect_path(path: Path, *, phi: bool = False) -> list[Item]:
+    """Facts of every series under a path, as plain values.
+
+    Parameters
+    ----------
+    path : Path
+        A file or a folder.
+    phi : bool
+        Include what concerns the patient.
+
+    Raises
+    ------
+    FileError
+        Nothing there is DICOM.
+    """
+    if not path.exists():
+        raise FileError(f"{path} does not exist")
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    series: dict[tuple[str, str], list[tuple[Path, Dataset]]] = defaultdict(list)
+    others = 0
+    for file in _progress(files):
+        header = _header(file)
+        if header is None:
+            others += 1
+            continue
+        series[(str(header.get("SeriesInstanceUID") or ""), str(header.get("SOPClassUID") or ""))].append(
+            (file, header)
+        )
+    if not series:
+        if path.is_file() and path.suffix.lower() == ".zip":
+            return [_volume_item(path, [], phi)]
+        raise FileError(f"{path} holds no DICOM file" + (f" ({others} other files)" if others > 1 else ""))
+    return [_item(members, path, phi) for members in series.values()]
+
+
+def _progress(files: list[Path]) -> Any:
+    if len(files) < 200:
+        return files
+    from tqdm import tqdm
+
+    return tqdm(files, desc="Reading headers", unit="file", leave=False)
+
+
+def _header(file: Path) -> Dataset | None:
+    try:
+        with file.open("rb") as handle:
+            start = handle.read(132)
+        if start[128:] == b"DICM":
+            ds = pydicom.dcmread(file, stop_before_pixels=True, defer_size=1024)
+        else:  # files without a preamble are still common
+            ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, defer_size=1024)
+            if not any(keyword in ds for keyword in ("SOPClassUID", "Modality", "Rows")):
+                return None
+    except (InvalidDicomError, OSError, ValueError, AttributeError, EOFError, TypeError, NotImplementedError):
+        return None
+    return ds if len(ds) else None
+
+
+def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool) -> Item:
+    files, first = [file for file, _ in members], members[0][1]
+    sop_class = str(first.get("SOPClassUID") or "")
+    item: Item = {
+        "what": _NAMES.get(sop_class, UID(sop_class).name if sop_class else "no SOP class"),
+        "files": len(files),
+        "path": str(files[0] if len(files) == 1 else files[0].parent),
+        "modality": str(first.get("Modality") or "-"),
+    }
+    if sop_class in _SEGMENTATIONS:
+        for file in files:
+            item |= _segmentation(file)
+    else:
+        item |= _picture(first)
+        if item["modality"] in _VOLUMES:
+            item |= _geometry([str(f) for f in files])
+    item |= {
+        "series": str(first.get("SeriesInstanceUID") or "none"),
+        "study": str(first.get("StudyInstanceUID") or "none"),
+        "frame of reference": str(first.get("FrameOfReferenceUID") or "none"),
+    }
+    return item | (_patient(first) if phi else {})
+
+
+def _volume_item(path: Path, files: list[str], phi: bool) -> Item:
+    return {"what": "zip", "path": str(path)} | _geometry(files or [str(path)])
+
+
+def _picture(ds: Dataset) -> Item:
+    out: Item = {}
+    syntax = getattr(ds, "file_meta", Dataset()).get("TransferSyntaxUID")
+    out["transfer syntax"] = UID(syntax).name if syntax else "not stated"
+    if "Rows" in ds:
+        frames = f" x {int(ds.get('NumberOfFrames') or 1)} frames" if ds.get("NumberOfFrames") else ""
+        out["rows x columns"] = f"{ds.Rows} x {ds.get('Columns')}{frames}"
+        out["pixels"] = f"{ds.get('BitsStored', '?')} bit, {ds.get('PhotometricInterpretation', '?')}"
+    return out
+
+
+def _geometry(files: list[str]) -> Item:
+    """Shape and spacing where the files are one volume, the reason where they are not."""
+    from dicom_ml.reading import read_volume
+
+    try:
+        volume = read_volume(files if len(files) > 1 else files[0])
+    except DicomMLError as error:
+        return {"volume": f"no: {' '.join(str(error).split())}"}
+    unit = volume.unit.meaning if volume.unit else ""
+    out: Item = {
+        "volume": " x ".join(map(str, volume.shape)) + " (slices, rows, columns)",
+        "spacing": " x ".join(f"{v:.4g}" for v in volume.spacing) + " mm",
+        "axes": f"{volume.grid.axcodes} (slices, rows, columns run towards these)",
+        "values": f"{volume.array.min():g} to {volume.array.max():g} {unit}".strip(),
+    }
+    problems = volume.source.problems if volume.source else ()
+    out["can be referred to"] = "yes" if not problems else f"no: {'; '.join(problems)}"
+    return out
+
+
+def _segmentation(file: Path) -> Item:
+    from dicom_ml.objects.segmentation import read_segmentation
+
+    seg = read_segmentation(file)
+    referenced = seg.referenced_series
+    return {
+        "kind": seg.kind,
+        "frames": seg.frame_count,
+        "grid": _grid(seg),
+        "segments": [
+            {
+                "": s.number,
+                "label": s.label,
+                "type": str(s.type),
+                "modifiers": ", ".join(m.meaning for m in s.modifiers) or None,
+                "category": s.category.meaning,
+                "by": s.algorithm.name if s.algorithm and s.algorithm.name else None,
+            }
+            for s in seg.segments
+        ],
+        "refers to": [f"{uid} ({len(instances)} images)" for uid, instances in referenced.items()],
+    }
+
+
+def _grid(seg: Any) -> str:
+    try:
+        grid = seg.grid
+    except DicomMLError as error:
+        return f"none: {error}"
+    return f"{' x '.join(map(str, grid.shape))} at {' x '.join(f'{v:.4g}' for v in grid.spacing)} mm, {grid.axcodes}"
+
+
+def _patient(ds: Dataset) -> Item:
+    return {keyword: str(ds.get(keyword)) for keyword in _PHI if ds.get(keyword) not in (None, "")}
