@@ -41,6 +41,10 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _IMPLICIT_LE = "1.2.840.10008.1.2"
 _NOT_WALKED = frozenset(["1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.113619.5.2"])
 _MAX_DEPTH = 32
+#: Length of an item, mask of its tags and lengths, and what they are.
+_Layout = tuple[int, int, int]
+_LONGEST_LAYOUT = 4096
+_MOST_LAYOUTS = 16
 
 
 class NotLean(Exception):
@@ -208,10 +212,13 @@ class FileView:
         return int.from_bytes(raw[: 2 if len(raw) != 4 else 4], "little")
 
 
-def _skip_items(data: Buffer, position: int, implicit: bool, depth: int) -> int:
+def _skip_items(
+    data: Buffer, position: int, implicit: bool, depth: int, values: list[tuple[int, int]] | None = None
+) -> int:
     """End of a sequence of undefined length whose first item header is at ``position``."""
     if depth > _MAX_DEPTH:
         raise NotLean("sequences are nested too deeply")
+    known: list[_Layout] = []
     while True:
         group, element, length = _IMPLICIT(data, position)
         tag = group << 16 | element
@@ -220,14 +227,47 @@ def _skip_items(data: Buffer, position: int, implicit: bool, depth: int) -> int:
             return position
         if tag != _ITEM:
             raise NotLean(f"a sequence holds {tag:08X} where an item should be")
-        if length == UNDEFINED:
-            position = _skip_dataset(data, position, implicit, depth + 1)
-        else:
+        if length != UNDEFINED:
+            if values is not None:
+                values.append((position, length))
             position += length
+        elif depth == 0:
+            position = _skip_item(data, position, implicit, 1, known)
+        else:
+            position = _skip_dataset(data, position, implicit, depth + 1, values)
 
 
-def _skip_dataset(data: Buffer, position: int, implicit: bool, depth: int) -> int:
-    """End of an item of undefined length whose first element is at ``position``."""
+def _skip_item(data: Buffer, position: int, implicit: bool, depth: int, known: list[_Layout]) -> int:
+    """End of an item of undefined length, as `_skip_dataset`, for one of many that are laid out alike.
+
+    The items of ten thousands of frames differ in their values only. Each layout is walked once; whether an item has
+    it is then one comparison of all its tags and lengths.
+    """
+    for number, (length, mask, layout) in enumerate(known):
+        if int.from_bytes(data[position : position + length], "little") & mask == layout:
+            if number:
+                known.insert(0, known.pop(number))
+            return position + length
+    values: list[tuple[int, int]] = []
+    end = _skip_dataset(data, position, implicit, depth, values)
+    length = end - position
+    if length <= _LONGEST_LAYOUT and end <= len(data):
+        structure = bytearray(b"\xff") * length
+        for offset, size in values:
+            structure[offset - position : offset - position + size] = bytes(size)
+        mask = int.from_bytes(structure, "little")
+        known.insert(0, (length, mask, int.from_bytes(data[position:end], "little") & mask))
+        del known[_MOST_LAYOUTS:]
+    return end
+
+
+def _skip_dataset(
+    data: Buffer, position: int, implicit: bool, depth: int, values: list[tuple[int, int]] | None = None
+) -> int:
+    """End of an item of undefined length whose first element is at ``position``.
+
+    Places of values are added to ``values``.
+    """
     while True:
         vr: bytes | None = None
         group, element, length = _IMPLICIT(data, position)
@@ -243,8 +283,10 @@ def _skip_dataset(data: Buffer, position: int, implicit: bool, depth: int) -> in
         elif vr is not None and vr not in _SHORT_VRS:
             raise NotLean(f"unknown VR {vr!r}")
         if length == UNDEFINED:
-            position = _skip_items(data, position, implicit or vr == b"UN", depth)
+            position = _skip_items(data, position, implicit or vr == b"UN", depth, values)
         else:
+            if values is not None:
+                values.append((position, length))
             position += length
 
 
@@ -257,6 +299,7 @@ def items_of(data: Buffer, offset: int, length: int, implicit: bool) -> Iterator
         If the bytes are no sequence of items.
     """
     position, end = offset, offset + length
+    known: list[_Layout] = []
     try:
         while position + 8 <= end:
             group, element, size = _IMPLICIT(data, position)
@@ -268,7 +311,7 @@ def items_of(data: Buffer, offset: int, length: int, implicit: bool) -> Iterator
                 raise NotLean(f"a sequence holds {tag:08X} where an item should be")
             start = position
             if size == UNDEFINED:
-                position = _skip_dataset(data, position, implicit, 1)
+                position = _skip_item(data, position, implicit, 1, known)
                 yield start, position - 8
             else:
                 position += size

@@ -26,7 +26,6 @@ __all__ = [
     "FramePlaces",
     "OpticalPath",
     "SlideImage",
-    "read_kind",
     "read_slide_image",
 ]
 
@@ -177,34 +176,33 @@ class SlideImage:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class OpenedHeader:
+    """The scanned header of a DICOM file of any kind."""
+
     view: FileView
     syntax: str
     in_place: bool
     pixels: tuple[str, int, int] | None
     keyword: str
 
+    @property
+    def sop_class(self) -> str:
+        """SOP Class UID."""
+        return self.view.text(0x00080016)
 
-def _open(file: SlideFile) -> _Opened:
-    """Scan the header in place, or let pydicom parse what the scanner will not."""
-    content = file.buffer()
-    try:
-        view = FileView(content)
-    except NeedMore:
-        raise FileError(f"{file.name} is truncated: its header goes on past its end") from None
-    except NotLean:
-        header = read_header(file.candidate(content))
-        return _Opened(header.view, header.transfer_syntax, header.in_place, header.pixels, header.pixel_keyword)
-    pixels, keyword = None, ""
-    if view.pixels is not None:
-        tag, (vr, offset, length) = view.pixels
-        pixels = (vr or b"OW").decode("latin-1"), offset, length
-        keyword = "PixelData" if tag == 0x7FE00010 else "FloatPixelData"
-    return _Opened(view, view.transfer_syntax, True, pixels, keyword)
+    @property
+    def modality(self) -> str:
+        """Modality."""
+        return self.view.text(0x00080060)
+
+    @property
+    def series(self) -> str:
+        """Series Instance UID."""
+        return self.view.text(0x0020000E)
 
 
-def read_kind(file: SlideFile) -> tuple[str, str, str]:
-    """SOP class, modality and series of a file.
+def open_header(file: SlideFile) -> OpenedHeader:
+    """Scan the header in place, or let pydicom parse what the scanner will not.
 
     Raises
     ------
@@ -213,11 +211,23 @@ def read_kind(file: SlideFile) -> tuple[str, str, str]:
     FileError
         If it cannot be read.
     """
-    view = _open(file).view
-    return view.text(0x00080016), view.text(0x00080060), view.text(0x0020000E)
+    content = file.buffer()
+    try:
+        view = FileView(content)
+    except NeedMore:
+        raise FileError(f"{file.name} is truncated: its header goes on past its end") from None
+    except NotLean:
+        header = read_header(file.candidate(content))
+        return OpenedHeader(header.view, header.transfer_syntax, header.in_place, header.pixels, header.pixel_keyword)
+    pixels, keyword = None, ""
+    if view.pixels is not None:
+        tag, (vr, offset, length) = view.pixels
+        pixels = (vr or b"OW").decode("latin-1"), offset, length
+        keyword = "PixelData" if tag == 0x7FE00010 else "FloatPixelData"
+    return OpenedHeader(view, view.transfer_syntax, True, pixels, keyword)
 
 
-def read_slide_image(file: SlideFile) -> SlideImage:
+def read_slide_image(file: SlideFile, opened: OpenedHeader) -> SlideImage:
     """Read the header of a file that holds an image of a slide.
 
     Raises
@@ -227,8 +237,6 @@ def read_slide_image(file: SlideFile) -> SlideImage:
     CodecError
         If its pixels are of a kind that is not read.
     """
-    opened = _open(file)
-    view = opened.view
     try:
         return _slide_image(file, opened)
     except (NotLean, struct.error, ValueError, OverflowError) as error:
@@ -238,10 +246,10 @@ def read_slide_image(file: SlideFile) -> SlideImage:
             raise
         raise type(error)(f"{file.name}: {error}") from error
     finally:
-        view.data = b""  # a traceback must not keep the file mapped
+        opened.view.data = b""  # a traceback must not keep the file mapped
 
 
-def _slide_image(file: SlideFile, opened: _Opened) -> SlideImage:
+def _slide_image(file: SlideFile, opened: OpenedHeader) -> SlideImage:
     view = opened.view
     place = _pixel_place(opened)
     rows, columns = view.integer(0x00480007, 0) or 0, view.integer(0x00480006, 0) or 0
@@ -295,7 +303,7 @@ def _slide_image(file: SlideFile, opened: _Opened) -> SlideImage:
     )
 
 
-def _pixel_place(opened: _Opened) -> PixelPlace:
+def _pixel_place(opened: OpenedHeader) -> PixelPlace:
     view, pixels = opened.view, opened.pixels
     if pixels is None or opened.keyword != "PixelData":
         raise FileError("it holds no pixel data; expected the frames of a slide: the file is truncated or was emptied")

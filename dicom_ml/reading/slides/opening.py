@@ -11,7 +11,7 @@ from dicom_ml.reading.files import ReadableSource
 from dicom_ml.reading.headers import NotDicom, sop_class_name
 from dicom_ml.reading.slides.files import slide_files
 from dicom_ml.reading.slides.grouping import Pyramid, assemble, find_pyramids
-from dicom_ml.reading.slides.headers import SLIDE_CLASSES, OpticalPath, SlideImage, read_kind, read_slide_image
+from dicom_ml.reading.slides.headers import SLIDE_CLASSES, OpticalPath, SlideImage, open_header, read_slide_image
 from dicom_ml.reading.slides.levels import Level, make_level, make_levels
 from dicom_ml.reading.slides.slide import AssociatedImage, Slide
 from dicom_ml.source import SourceLevel, SourceSeries
@@ -81,20 +81,23 @@ def _read_images(source: ReadableSource, series_uid: str | None) -> list[SlideIm
     chosen, series = [], Counter[str]()
     for file in files:
         try:
-            sop_class, modality, uid = read_kind(file)
+            header = open_header(file)
         except NotDicom:
             others["not DICOM"] += 1
             continue
         except DicomMLError as error:
             damaged.append(error)
             continue
-        if sop_class not in SLIDE_CLASSES and not (modality == "SM" and not sop_class):
-            others[sop_class_name(sop_class) or modality or "DICOM of no stated kind"] += 1
+        if header.sop_class not in SLIDE_CLASSES and not (header.modality == "SM" and not header.sop_class):
+            others[sop_class_name(header.sop_class) or header.modality or "DICOM of no stated kind"] += 1
             continue
-        series[uid] += 1
-        if series_uid is None or uid == series_uid:
-            chosen.append(file)
-    if damaged:
+        series[header.series] += 1
+        if series_uid is None or header.series == series_uid:
+            try:
+                chosen.append(read_slide_image(file, header))
+            except DicomMLError as error:
+                damaged.append(error)
+    if damaged and (series_uid is not None or len(series) <= 1):
         # A broken file may be a part of this slide: without it the slide might look whole and not be.
         raise damaged[0]
     if not chosen:
@@ -109,7 +112,7 @@ def _read_images(source: ReadableSource, series_uid: str | None) -> list[SlideIm
         raise SeriesError(
             f"the files are of {len(series)} slide series, expected one: {_listed(series)}; pass series_uid= to choose"
         )
-    return [read_slide_image(file) for file in chosen]
+    return chosen
 
 
 def _listed(series: Counter[str]) -> str:
@@ -172,8 +175,9 @@ def _optical_paths(images: Sequence[SlideImage]) -> tuple[OpticalPath, ...]:
                 found[path.identifier] = OpticalPath(
                     path.identifier, path.description, path.illumination, path.wavelength, shared
                 )
-        for name in (image.places.paths or []) if image.places is not None else []:
-            found.setdefault(name, OpticalPath(name)) if name else None
+        named = set(image.places.paths or ()) if image.places is not None else set()
+        for name in sorted(named - found.keys() - {""}):
+            found[name] = OpticalPath(name)
     return tuple(found.values())
 
 

@@ -591,7 +591,7 @@ def _streamed(reader: PlaneReader, axes: tuple[Axis, Axis], profile: bytes | Non
             sums *= shown
     if shown is not None:
         sums += (1 - shown) * reader.fill.astype(np.float32)
-    return _rounded(sums, reader.dtype)[0]
+    return _first(_rounded(sums, reader.dtype))
 
 
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
