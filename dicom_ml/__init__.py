@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from dicom_ml.errors import MissingPackageError as MissingPackageError
     from dicom_ml.errors import SeriesError as SeriesError
     from dicom_ml.geometry import Grid as Grid
+    from dicom_ml.objects.annotations import AnnotationGroup as AnnotationGroup
+    from dicom_ml.objects.annotations import AnnotationMeasurement as AnnotationMeasurement
+    from dicom_ml.objects.annotations import Annotations as Annotations
+    from dicom_ml.objects.annotations import read_annotations as read_annotations
     from dicom_ml.objects.parametric_map import ParametricMap as ParametricMap
     from dicom_ml.objects.parametric_map import Quantity as Quantity
     from dicom_ml.objects.parametric_map import read_parametric_map as read_parametric_map
@@ -46,6 +50,9 @@ __version__ = "0.1.0"
 
 # Public name -> the module that holds it.
 _HOMES = {
+    "AnnotationGroup": "dicom_ml.objects.annotations",
+    "AnnotationMeasurement": "dicom_ml.objects.annotations",
+    "Annotations": "dicom_ml.objects.annotations",
     "Algorithm": "dicom_ml.objects.segmentation",
     "Code": "dicom_ml.codes",
     "CodeError": "dicom_ml.errors",
@@ -65,6 +72,7 @@ _HOMES = {
     "Slide": "dicom_ml.reading",
     "SourceSeries": "dicom_ml.source",
     "Volume": "dicom_ml.reading",
+    "read_annotations": "dicom_ml.objects.annotations",
     "read_parametric_map": "dicom_ml.objects.parametric_map",
     "open_slide": "dicom_ml.reading",
     "read_segmentation": "dicom_ml.objects.segmentation",
