@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,7 @@ def _make_case(job: tuple[Path, int]) -> Case:
 def make_held_out(folder: str | os.PathLike[str], seed: int) -> Case:
     """The case that is predicted when the user brings none: finer than the training cases, with another patient."""
     rng = np.random.default_rng([seed, 2])
-    anatomy = random_anatomy(rng)
+    anatomy = replace(random_anatomy(rng), prone=False)
     spacing, shape = (4.0, 1.7, 1.7), (88, 208, 224)
     middle = 0.5 * (max(anatomy.apex) + min(anatomy.dome) - 40)
     affine = axial_affine(shape, spacing, (3.0, -4.0, middle))

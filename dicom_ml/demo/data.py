@@ -69,8 +69,8 @@ def _training_transform(seed: int) -> Compose:
                 padding_mode="zeros",
             ),
             RandGaussianSmoothd("image", (0.3, 0.8), (0.3, 0.8), (0.3, 0.8), prob=0.25),
-            RandShiftIntensityd("image", 12.0, prob=0.8),
-            RandGaussianNoised("image", prob=0.7, std=35.0),
+            RandShiftIntensityd("image", 8.0, prob=0.7),
+            RandGaussianNoised("image", prob=0.5, std=20.0),
         ]
     )
     transform.set_random_state(seed)

@@ -73,7 +73,7 @@ class LungNet(L.LightningModule):
         out = []
         for image in batch["image"].as_subclass(torch.Tensor):
             probability = torch.softmax(self._whole(image[None]), dim=1)[0].float().cpu().numpy()
-            out.append(torch.from_numpy(tidy(probability, SPACING)))
+            out.append(torch.from_numpy(tidy(probability, image[0].cpu().numpy() + AIR, SPACING)))
         return torch.stack(out)
 
     def _whole(self, image: torch.Tensor) -> torch.Tensor:

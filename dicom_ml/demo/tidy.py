@@ -16,15 +16,21 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
 _OUTSIDE, _BODY, _LUNG = 0, 1, 2
+_GAS = -945.0
+"""HU of the median below which a small piece holds no tissue: gas in the bowel, not lung."""
+_SMALL = 300_000.0
+"""Cubic millimetres up to which a piece is judged by that; a lung destroyed by emphysema is larger."""
 
 
-def tidy(probability: Floats, spacing: float) -> Floats:
+def tidy(probability: Floats, hu: Floats, spacing: float) -> Floats:
     """Clean a prediction and part the lungs.
 
     Parameters
     ----------
     probability : numpy.ndarray
         (3, X, Y, Z): outside, body, lung. Axes run towards right, anterior and superior.
+    hu : numpy.ndarray
+        (X, Y, Z), the image.
     spacing : float
         Millimetres of a voxel.
 
@@ -35,7 +41,7 @@ def tidy(probability: Floats, spacing: float) -> Floats:
     """
     decided = probability.argmax(axis=0)
     patient = _patient(decided > _OUTSIDE, spacing)
-    lung = _worthy(decided == _LUNG, probability[_LUNG], patient, spacing)
+    lung = _worthy((decided == _LUNG) & patient, probability[_LUNG], hu, spacing)
     out = np.zeros((4, *decided.shape), dtype=np.float32)
     # A margin of one voxel keeps the slopes of the probabilities, on which the finer boundary depends.
     near_lung = ndimage.binary_dilation(lung)
@@ -74,21 +80,23 @@ def _patient(mask: Bools, spacing: float) -> Bools:
     return grown
 
 
-def _worthy(lung: Bools, probability: Floats, patient: Bools, spacing: float) -> Bools:
-    """The pieces of lung that can be lung: inside the patient, and neither crumbs nor pockets of gas.
+def _worthy(lung: Bools, probability: Floats, hu: Floats, spacing: float) -> Bools:
+    """The pieces of lung that can be lung: neither crumbs nor pockets of gas.
 
-    A piece must have a tenth of the size of the largest, a millilitre at least, and the network be sure of it.
+    A piece must hold tissue, have a tenth of the size of the largest, a millilitre at least, and the network be sure.
     """
-    lung = lung & patient
     pieces, count = ndimage.label(lung)
     if count == 0:
         return lung
-    numbers = range(1, count + 1)
+    numbers = np.arange(1, count + 1)
     sizes = np.asarray(ndimage.sum_labels(lung, pieces, numbers))
+    middle = np.asarray(ndimage.median(hu, pieces, numbers))
+    tissue = (middle > _GAS) | (sizes * spacing**3 > _SMALL)
+    if not tissue.any():
+        return np.zeros_like(lung)
     sure = np.asarray(ndimage.mean(probability, pieces, numbers))
-    least = max(0.1 * sizes.max(), 1000.0 / spacing**3)
-    keep = [n for n, size, p in zip(numbers, sizes, sure, strict=True) if size >= least and p > 0.6]
-    return np.isin(pieces, keep)
+    least = max(0.1 * sizes[tissue].max(), 1000.0 / spacing**3)
+    return np.isin(pieces, numbers[tissue & (sizes >= least) & (sure > 0.6)])
 
 
 def split_sides(lung: Bools, patient: Bools) -> Bools:

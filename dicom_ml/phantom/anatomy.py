@@ -109,7 +109,7 @@ def random_anatomy(rng: np.random.Generator) -> Anatomy:
         rib=(size * rng.uniform(22, 32), rng.uniform(5, 8), rng.uniform(0.25, 0.6)),
         arms=str(rng.choice(["up", "down", "none"], p=[0.45, 0.3, 0.25])),
         breast=float(rng.choice([0.0, 1.0])) * rng.uniform(30, 75),
-        lung_hu=rng.uniform(-950, -750),
+        lung_hu=rng.uniform(-940, -750),
         gravity_hu=rng.uniform(0, 150),
         contrast=float(rng.choice([0.0, 1.0])) * rng.uniform(60, 260),
         prone=bool(rng.random() < 0.12),

@@ -162,7 +162,7 @@ def _diaphragm(p: Coordinates, a: Anatomy) -> Field:
     for side, height in ((-1, a.dome[0]), (1, a.dome[1])):
         u = (p.x - side * 0.42 * a.cage[0]) / (0.62 * a.cage[0])
         v = (p.y + 0.18 * a.cage[1]) / (1.12 * a.cage[1])
-        domes.append(height - a.recess * (u * u + v * v) ** 1.25)
+        domes.append(height - a.recess * np.minimum((u * u + v * v) ** 1.25, 1.15))
     # The central tendon carries the heart: between the domes the diaphragm is low, yet no lung lies there.
     tendon = min(a.dome) - 12 - 0.5 * a.recess * ((p.x / (0.75 * a.cage[0])) ** 2 + ((p.y + 25) / a.cage[1]) ** 4)
     return np.asarray(p.z - np.maximum.reduce([*domes, tendon]), dtype=np.float32)
@@ -271,7 +271,7 @@ def _fill_abdomen(
     # Gas rises: fill the stomach above a level, horizontal whichever way the patient lies.
     level = down * stomach_at[1] + rng.uniform(-40, 30)
     gas = np.maximum(stomach + rng.uniform(2, 5), down * p.y - level)
-    blend(hu, rng.uniform(-1000, -930), occupancy(gas.astype(np.float32), edge))
+    blend(hu, rng.uniform(-1005, -945), occupancy(gas.astype(np.float32), edge))
     _bowel_gas(hu, p, a, below, edge, rng)
 
 
@@ -287,14 +287,14 @@ def _bowel_gas(hu: Field, p: Coordinates, a: Anatomy, below: Field, edge: float,
         )
         radii = rng.uniform(7, 30, size=3)
         pocket = np.maximum(ellipsoid(p, centre, radii, yaw=rng.uniform(-1.5, 1.5)) + 2 * mottle, below + 2)
-        value: Field | float = rng.uniform(-1000, -900)
+        value: Field | float = rng.uniform(-1005, -945)
         if rng.random() < 0.3:
             value = np.asarray(rng.uniform(-450, -50) + rng.uniform(80, 350) * mottle, dtype=np.float32)
         wall = occupancy(pocket.astype(np.float32) - 3, edge)
         blend(hu, 40.0, wall)
         blend(hu, value, occupancy(pocket.astype(np.float32), edge))
     inside = occupancy(below + 2, edge)
-    for _ in range(rng.integers(1, 5)):
+    for _ in range(rng.integers(1, 6)):
         centres, radii = _gut(a, rng, down)
         level = down * centres[:, 1].mean() + rng.uniform(-25, 25)
         loop = stamp_balls(p, centres, radii + 3, edge) * inside
@@ -302,7 +302,7 @@ def _bowel_gas(hu: Field, p: Coordinates, a: Anatomy, below: Field, edge: float,
         stool = np.asarray(rng.uniform(-80, 60) - rng.uniform(0, 250) * (mottle > 0.2), dtype=np.float32)
         blend(hu, 35.0, loop)
         blend(hu, stool, lumen)
-        blend(hu, rng.uniform(-1000, -940), lumen * occupancy(down * p.y - level, edge))
+        blend(hu, rng.uniform(-1005, -945), lumen * occupancy(down * p.y - level, edge))
 
 
 def _gut(a: Anatomy, rng: np.random.Generator, down: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -319,7 +319,7 @@ def _gut(a: Anatomy, rng: np.random.Generator, down: float) -> tuple[NDArray[np.
     heading /= np.linalg.norm(heading, axis=1, keepdims=True)
     path = start + np.cumsum(heading * rng.uniform(2, 5), axis=0)
     folds = 1 - rng.uniform(0, 0.35) * (np.sin(np.arange(n) * rng.uniform(0.5, 1.2)) > 0.6)
-    return path, rng.uniform(9, 30) * folds
+    return path, rng.uniform(9, 34) * folds
 
 
 def _fill_mediastinum(
@@ -417,7 +417,7 @@ def _fill_lungs(hu: Field, p: Coordinates, a: Anatomy, lung: Field, edge: float,
     value = value + rng.uniform(5, 30) * plane_waves(p, rng, (12.0, 90.0), 10)
     if rng.random() < 0.3:
         holes = occupancy(rng.uniform(0.3, 1.2) - plane_waves(p, rng, (10.0, 40.0), 8), 0.6)
-        value = value + (rng.uniform(-985, -950) - value) * holes
+        value = value + (rng.uniform(-975, -945) - value) * holes
     if rng.random() < 0.45:
         glass = occupancy(rng.uniform(0.4, 1.6) - plane_waves(p, rng, (30.0, 120.0), 8), 0.8)
         value = value + rng.uniform(60, 450) * glass
@@ -437,7 +437,7 @@ def _fill_lungs(hu: Field, p: Coordinates, a: Anatomy, lung: Field, edge: float,
         sheet = (
             bound - down * p.y + 6 * plane_waves(p, rng, (15.0, 60.0), 8) + 0.12 * np.clip(p.z - a.dome[0], -50, 400)
         )
-        value = value + (rng.uniform(-400, 20) - value) * occupancy(sheet.astype(np.float32), 3 * edge)
+        value = value + (rng.uniform(-550, -50) - value) * occupancy(sheet.astype(np.float32), 3 * edge)
     blend(hu, value.astype(np.float32), lung)
 
 

@@ -92,8 +92,8 @@ def random_acquisition(
         low = rng.uniform(base + 20, top - 90)
     elif cut < 0.28:
         low, high = base - rng.uniform(30, 130), rng.uniform(base + 20, top - 40)
-    elif cut < 0.40:
-        low, high = base - rng.uniform(110, 200), base + rng.uniform(-40, 70)
+    elif cut < 0.45:
+        low, high = base - rng.uniform(110, 200), base + rng.uniform(-40, 80)
     distance = float(rng.choice([1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 8.0], p=[0.06, 0.12, 0.2, 0.24, 0.14, 0.16, 0.08]))
     slices = max(3, round((high - low) / distance))
     shift = (rng.normal(0, 12), rng.normal(0, 10), 0.5 * (low + high))
@@ -140,6 +140,12 @@ def table(p: Coordinates, a: Anatomy, rng: np.random.Generator, edge: float) -> 
     blend(hu, rng.uniform(-980, -850), occupancy(core.astype(np.float32), edge))
     shell = np.abs(core) - rng.uniform(0.8, 2.5)
     blend(hu, rng.uniform(-600, 250), occupancy(shell.astype(np.float32), edge))
+    # Hardware in and under the couch: frames, rails, a head rest.
+    for _ in range(rng.integers(0, 4)):
+        x0, z0, deep = rng.uniform(-110, 110), rng.uniform(-250, 250), rng.uniform(5, 60)
+        half_x, half_y, half_z = rng.uniform(5, 80), rng.uniform(4, 25), rng.uniform(30, 300)
+        block = np.maximum.reduce([np.abs(p.x - x0) - half_x, np.abs(base - deep) - half_y, np.abs(p.z - z0) - half_z])
+        blend(hu, rng.uniform(-850, 900), occupancy(block, edge))
     # Clothes and blankets: thin, wrinkled, close to the skin.
     for _ in range(rng.integers(0, 4)):
         offset = rng.uniform(3, 40)
