@@ -368,7 +368,7 @@ def test_names_hold_uids_only(case, segments, tmp_path):
 
 
 def test_a_failed_write_leaves_nothing_and_raises(case, segments, tmp_path, monkeypatch):
-    import dicom_ml.objects.segmentation.segmentation as module
+    import dicom_ml.objects.segmentation.made as module
 
     def broken(*args, **kwargs):
         raise OSError(28, "No space left on device")
