@@ -34,7 +34,7 @@ _ADVICE = {
     "1.2.840.10008.5.1.4.1.1.66.7": "read it with dicom_ml.read_segmentation",
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map is no source image",
     "1.2.840.10008.5.1.4.1.1.481.2": "a dose grid is no source image",
-    "1.2.840.10008.5.1.4.1.1.77.1.6": "a slide is no volume",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "a slide is no volume: open it with dicom_ml.open_slide",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from dicom_ml.reading.slides.buffers import pixel_array, scratch_array
 from dicom_ml.reading.slides.files import frame_index
 from dicom_ml.reading.slides.grouping import FileSpan, LevelFrames
 from dicom_ml.reading.slides.resample import Axis, resample_piece
-from dicom_ml.reading.slides.tiles import FullTiles, TileIndex
+from dicom_ml.reading.slides.tiles import FullTiles, GridTiles, TileIndex
 
 __all__ = ["PlaneReader"]
 
@@ -112,11 +112,18 @@ class PlaneReader:
             Most threads to use; one a core, 8 at most, where not given.
         """
         uses: dict[int, list[_Use]] = {}
+        direct: list[tuple[int, Array]] = []
         height, width = out.shape[1:3]
         if absent is not None:
             absent[...] = True
+        tiles = self._whole_tiles(corners, (height, width))
         for number, (row, column) in enumerate(corners):
             target = out[number]
+            if tiles is not None and tiles[number] >= 0:
+                direct.append((tiles[number], target))
+                if absent is not None:
+                    absent[number] = False
+                continue
             covered = 0
             for frame, part, place in self._parts(row, column, row + height, column + width):
                 view = target[place]
@@ -128,7 +135,26 @@ class PlaneReader:
                     absent[number][place] = False
             if covered < height * width or not self.index.disjoint:
                 target[...] = self.fill if self.samples > 1 else self.fill[0]
-        self._run(uses, threads)
+        self._run(uses, threads, direct)
+
+    def _whole_tiles(self, corners: Sequence[tuple[int, int]], size: tuple[int, int]) -> list[int] | None:
+        """Frames that are rectangles as they are, -1 for other rectangles: loaders of tiles ask for little else."""
+        index = self.index
+        if size != index.tile or not isinstance(index, FullTiles | GridTiles) or self.frames.gaps or not corners:
+            return None
+        places = np.array(corners)
+        fits = ((places >= 0) & (places + size <= self.shape) & (places % size == 0)).all(axis=1)
+        if not fits.any():
+            return None
+        rows, columns = (np.where(fits[:, None], places, 0) // size).T
+        found: list[int] = np.where(fits, index.at(rows, columns), -1).tolist()
+        return found
+
+    def _threads(self, frames: int, threads: int | None) -> int | None:
+        """Threads to use for a number of frames."""
+        compressed = is_encapsulated(self.info.transfer_syntax_uid)
+        worthwhile = frames * self.info.decoded_bytes >= (_LEAST_COMPRESSED if compressed else _LEAST_NATIVE)
+        return threads if worthwhile else 1
 
     def _parts(self, row: int, column: int, end_row: int, end_column: int) -> list[tuple[int, Slices, Slices]]:
         """Frames within a rectangle, which part of each, and its place in the rectangle."""
@@ -201,45 +227,53 @@ class PlaneReader:
         return [share]
 
     # ------------------------------------------------------------------ decoding
-    def _run(self, uses: dict[int, list[_Use]], threads: int | None) -> None:
-        """Decode every frame once and use it."""
+    def _run(
+        self,
+        uses: dict[int, list[_Use]],
+        threads: int | None,
+        direct: Sequence[tuple[int, Array]] = (),
+    ) -> None:
+        """Decode every frame of ``uses`` once and use it, and those of ``direct`` to where they belong."""
         opened: dict[int, FrameIndex] = {}
-        jobs: list[tuple[FileSpan, FrameIndex, int, list[_Use]]] = []
-        ordered = sorted(uses)
-        for frame in ordered:
+        jobs: list[_Job] = []
+        aims: list[tuple[int, list[_Use] | Array]] = [*direct, *sorted(uses.items())]
+        for frame, aim in aims:
             located = self.frames.locate(frame)
             assert located is not None
             span, number = located
             index = opened.get(span.first)
             if index is None:
                 index = opened[span.first] = frame_index(span.file, span.place)
-            jobs.append((span, index, number, uses[frame]))
-        size = len(jobs) * self.info.decoded_bytes
-        least = _LEAST_COMPRESSED if is_encapsulated(self.info.transfer_syntax_uid) else _LEAST_NATIVE
-        if size < least:
-            threads = 1
+            jobs.append((span, index, number, aim))
         if self.index.disjoint:
-            parallel_for(self._decode, jobs, threads)
+            parallel_for(_decode, jobs, self._threads(len(jobs), threads))
         else:
             # Frames that cover each other go on one after the other, the last on top.
             for job in jobs:
-                self._decode(job)
+                _decode(job)
 
-    @staticmethod
-    def _decode(job: tuple[FileSpan, FrameIndex, int, list[_Use]]) -> None:
-        span, index, number, uses = job
-        first = uses[0]
-        try:
-            if first.whole:
-                assert first.target is not None
-                frame = index.decode(number, color="rgb", out=first.target)
-                uses = uses[1:]
-            else:
-                frame = index.decode(number, color="rgb", out=_scratch(index.info))
-        except DicomMLError as error:
-            raise type(error)(f"{span.file.name}: {error}") from error
-        for use in uses:
-            use(frame)
+
+#: A frame of a file, and what becomes of it: uses, or the array that it is decoded into.
+_Job: TypeAlias = "tuple[FileSpan, FrameIndex, int, list[_Use] | Array]"
+
+
+def _decode(job: _Job) -> None:
+    span, index, number, aim = job
+    try:
+        if not isinstance(aim, list):
+            index.decode(number, color="rgb", out=aim)
+            return
+        first = aim[0]
+        if first.whole:
+            assert first.target is not None
+            frame = index.decode(number, color="rgb", out=first.target)
+            aim = aim[1:]
+        else:
+            frame = index.decode(number, color="rgb", out=_scratch(index.info))
+    except DicomMLError as error:
+        raise type(error)(f"{span.file.name}: {error}") from error
+    for use in aim:
+        use(frame)
 
 
 class _Share:

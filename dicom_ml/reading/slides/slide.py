@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import FrameInfo
-from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.errors import GeometryError, SeriesError
-from dicom_ml.reading.slides.color import absent_color, to_srgb
+from dicom_ml.reading.slides.arrays import first_of, read_copies, read_resampled
+from dicom_ml.reading.slides.color import absent_color
 from dicom_ml.reading.slides.files import close_file
 from dicom_ml.reading.slides.headers import OpticalPath
 from dicom_ml.reading.slides.levels import Level
 from dicom_ml.reading.slides.regions import PlaneReader
-from dicom_ml.reading.slides.resample import FILTERS, Axis, Filter, resample_piece
+from dicom_ml.reading.slides.resample import FILTERS, Filter
 from dicom_ml.source import SourceSeries
 
 __all__ = ["AssociatedImage", "Slide"]
@@ -28,8 +28,6 @@ Color = Literal["rgb", "srgb"]
 
 # A rounding error of so many pixels must not push whole numbers to their neighbours.
 _WHOLE = 1e-4
-# Bytes of decoded pixels that are held to be resampled; larger rectangles are reduced frame by frame.
-_RESAMPLED_AT_ONCE = 1 << 26
 
 
 class _Pixels:
@@ -109,7 +107,7 @@ class AssociatedImage(_Pixels):
         ndarray of shape (rows, columns, 3), or (rows, columns) for monochrome images
         """
         reader, path = self._reader(self.level, None, None)
-        return _first(_read_copies(reader, [(0, 0)], self.shape, _profile(path, color), threads))
+        return first_of(read_copies(reader, [(0, 0)], self.shape, _profile(path, color), threads))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return self.read().astype(dtype, copy=False) if dtype is not None else self.read()
@@ -297,7 +295,7 @@ class Slide(_Pixels):
             at = self._level(level or 0)
             reader = self._reader(at, optical_path, focal_plane)[0]
             corner = (_nearest(location[0], at.downsamples[0]), _nearest(location[1], at.downsamples[1]))
-            return _first(_read_copies(reader, [corner], _checked_size(size), None, threads))
+            return first_of(read_copies(reader, [corner], _checked_size(size), None, threads))
         tiles = self.read_tiles(
             level,
             [location],
@@ -309,7 +307,7 @@ class Slide(_Pixels):
             filter=filter,
             threads=threads,
         )
-        return _first(tiles)
+        return first_of(tiles)
 
     def read_tiles(
         self,
@@ -356,9 +354,9 @@ class Slide(_Pixels):
             assert at.spacing is not None
             steps = np.array(_pair(spacing)) / np.array(at.spacing)
             if (np.abs(steps - 1) * np.array(shape) > 1).any():
-                return _read_resampled(reader, starts, steps, shape, filter, profile, threads)
+                return read_resampled(reader, starts, steps, shape, filter, profile, threads)
         whole = np.floor(starts + (0.5 + _WHOLE)).astype(np.int64)
-        return _read_copies(reader, [(r, c) for r, c in whole.tolist()], shape, profile, threads)
+        return read_copies(reader, [(r, c) for r, c in whole.tolist()], shape, profile, threads)
 
     def thumbnail(
         self,
@@ -388,9 +386,9 @@ class Slide(_Pixels):
         reader, path = self._reader(at, optical_path, focal_plane)
         profile = _profile(path, color)
         if tuple(shape) == at.shape:
-            return _first(_read_copies(reader, [(0, 0)], at.shape, profile, threads))
+            return first_of(read_copies(reader, [(0, 0)], at.shape, profile, threads))
         steps = np.array([at.shape[axis] / shape[axis] for axis in (0, 1)])
-        return _first(_read_resampled(reader, np.zeros((1, 2)), steps, (shape[0], shape[1]), "area", profile, threads))
+        return first_of(read_resampled(reader, np.zeros((1, 2)), steps, (shape[0], shape[1]), "area", profile, threads))
 
     def tile_positions(
         self, level: int = 0, *, optical_path: int | str | None = None, focal_plane: int | None = None
@@ -490,11 +488,6 @@ class Slide(_Pixels):
         return values[focal_plane]
 
 
-def _first(arrays: Array) -> Array:
-    found: Array = arrays[0]
-    return found
-
-
 def _checked_size(size: Sequence[int]) -> tuple[int, int]:
     height, width = int(size[0]), int(size[1])
     if height < 1 or width < 1:
@@ -522,83 +515,3 @@ def _fill(level: Level, info: FrameInfo) -> Array:
 def _profile(path: OpticalPath, color: Color) -> bytes | None:
     """Profile to apply. Without one colours are taken as sRGB, as the standard lets a viewer do."""
     return path.icc_profile if color == "srgb" else None
-
-
-def _read_copies(
-    reader: PlaneReader,
-    corners: Sequence[tuple[int, int]],
-    shape: tuple[int, int],
-    profile: bytes | None,
-    threads: int | None,
-) -> Array:
-    out = reader.array(len(corners), *shape)
-    if profile is None or reader.samples == 1 or not out.size:
-        reader.copy(corners, out, threads=threads)
-        return out
-    absent = None if reader.inside(corners, *shape) else np.empty(out.shape[:3], bool)
-    reader.copy(corners, out, absent, threads)
-    out = to_srgb(out, profile)
-    if absent is not None and absent.any():
-        out[absent] = reader.fill  # was never in the scanner's colours
-    return out
-
-
-def _read_resampled(
-    reader: PlaneReader,
-    starts: Array,
-    steps: Array,
-    shape: tuple[int, int],
-    filter: Filter,
-    profile: bytes | None,
-    threads: int | None,
-) -> Array:
-    """Rectangles of a level at another spacing: what no frame shows is filled first, then all is resampled."""
-    out = reader.array(len(starts), *shape)
-    axes = [
-        (Axis(row, float(steps[0]), shape[0], filter), Axis(column, float(steps[1]), shape[1], filter))
-        for row, column in starts.tolist()
-    ]
-    spans = [(down.span, across.span) for down, across in axes]
-    height = max((down[1] - down[0] for down, _ in spans), default=0)
-    width = max((across[1] - across[0] for _, across in spans), default=0)
-    size = height * width * reader.samples * reader.dtype.itemsize
-    if size > _RESAMPLED_AT_ONCE:
-        for number in range(len(axes)):
-            out[number] = _streamed(reader, axes[number], profile, threads).reshape(out.shape[1:])
-        return out
-    at_once = max(1, _RESAMPLED_AT_ONCE // max(size, 1))
-    for first in range(0, len(axes), at_once):
-        corners = [(down[0], across[0]) for down, across in spans[first : first + at_once]]
-        pixels = _read_copies(reader, corners, (height, width), profile, threads)
-
-        def shrink(number: int, first: int = first, pixels: Array = pixels) -> None:
-            down, across = axes[first + number]
-            share = resample_piece(pixels[number], down, across, down.span[0], across.span[0])[2]
-            out[first + number] = _rounded(share, reader.dtype).reshape(out.shape[1:])
-
-        parallel_for(shrink, range(len(corners)), threads)
-    return out
-
-
-def _streamed(reader: PlaneReader, axes: tuple[Axis, Axis], profile: bytes | None, threads: int | None) -> Array:
-    """One rectangle of so many pixels that only their sums are held; colours are then corrected as means."""
-    sums, weights = reader.resample([axes], threads)
-    shown = None if weights is None else weights[..., None]
-    if profile is not None and reader.samples > 1:
-        stored = _rounded(sums if shown is None else sums / np.maximum(shown, 1e-6), reader.dtype)
-        sums = to_srgb(stored, profile).astype(np.float32)
-        if shown is not None:
-            sums *= shown
-    if shown is not None:
-        sums += (1 - shown) * reader.fill.astype(np.float32)
-    return _first(_rounded(sums, reader.dtype))
-
-
-def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Round halves up, including those that a rounding error made a little less, and stay within the type."""
-    limits = np.iinfo(dtype)
-    values += np.float32(0.501)
-    if limits.min < 0:
-        np.floor(values, out=values)
-    np.clip(values, limits.min, limits.max, out=values)
-    return np.asarray(values.astype(dtype, order="C"), dtype)

@@ -52,6 +52,10 @@ class FullTiles:
         for r, c in _cells(self.tile, self.grid, row, column, end_row, end_column):
             yield self.first + r * self.grid[1] + c, r * self.tile[0], c * self.tile[1]
 
+    def at(self, rows: IntArray, columns: IntArray) -> IntArray:
+        """Frames at places of the grid."""
+        return self.first + rows * self.grid[1] + columns
+
     def positions(self) -> IntArray:
         """First pixels of all frames."""
         cells = np.indices(self.grid).reshape(2, -1).T
@@ -77,6 +81,10 @@ class GridTiles:
             frame = int(self.table[r, c])
             if frame >= 0:
                 yield frame, r * self.tile[0], c * self.tile[1]
+
+    def at(self, rows: IntArray, columns: IntArray) -> IntArray:
+        """Frames at places of the grid; -1 where there is none."""
+        return self.table[rows, columns].astype(np.int64)
 
     def positions(self) -> IntArray:
         """First pixels of all frames."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dicom_ml as dml
-from dicom_ml.reading.slides import slide as slide_module
+from dicom_ml.reading.slides import arrays
 
 from . import _make as make
 from ._make import Image, picture
@@ -113,12 +113,12 @@ def check_spacing(slide, pixels, at, size, scale, streamed) -> None:
     if (np.abs(np.array(scale) - 1) * size <= 1).all():
         return
     spacing = (slide.spacing[0] * scale[0], slide.spacing[1] * scale[1])
-    limit = slide_module._RESAMPLED_AT_ONCE
+    limit = arrays._RESAMPLED_AT_ONCE
     try:
-        slide_module._RESAMPLED_AT_ONCE = 0 if streamed else limit
+        arrays._RESAMPLED_AT_ONCE = 0 if streamed else limit
         found = slide.read_region(at, size, spacing=spacing)
     finally:
-        slide_module._RESAMPLED_AT_ONCE = limit
+        arrays._RESAMPLED_AT_ONCE = limit
     margin = 400
     padded = cut(pixels, -margin, -margin, SHAPE[0] + 2 * margin, SHAPE[1] + 2 * margin)
     expected = naive(padded, (at[0] + margin, at[1] + margin), scale, size)
@@ -157,7 +157,7 @@ def test_the_same_pixels_from_any_number_of_threads() -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 def test_thumbnails(streamed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if streamed:
-        monkeypatch.setattr(slide_module, "_RESAMPLED_AT_ONCE", 0)
+        monkeypatch.setattr(arrays, "_RESAMPLED_AT_ONCE", 0)
     slide, pixels = sparse(0)
     found = slide.thumbnail(37)
     # the slide's pixels are taller than wide; the thumbnail's are square
