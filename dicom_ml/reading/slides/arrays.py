@@ -1,4 +1,4 @@
-"""Arrays of pixels from a level: as they are or resampled, filled where nothing was imaged, in the colours asked for."""
+"""Arrays of pixels from a level: as they are or resampled, filled where nothing was imaged, in the right colours."""
 
 from __future__ import annotations
 

@@ -28,6 +28,8 @@ Slices = tuple[slice, slice]
 _LEAST_COMPRESSED = 1 << 18
 _LEAST_NATIVE = 1 << 23
 _LARGEST_SCRATCH = 1 << 22
+# Rectangles from which on it pays to look at them as an array.
+_MANY = 4
 
 
 @dataclass(slots=True)
@@ -140,7 +142,12 @@ class PlaneReader:
     def _whole_tiles(self, corners: Sequence[tuple[int, int]], size: tuple[int, int]) -> list[int] | None:
         """Frames that are rectangles as they are, -1 for other rectangles: loaders of tiles ask for little else."""
         index = self.index
-        if size != index.tile or not isinstance(index, FullTiles | GridTiles) or self.frames.gaps or not corners:
+        if (
+            size != index.tile
+            or not isinstance(index, FullTiles | GridTiles)
+            or self.frames.gaps
+            or len(corners) < _MANY
+        ):
             return None
         places = np.array(corners)
         fits = ((places >= 0) & (places + size <= self.shape) & (places % size == 0)).all(axis=1)
