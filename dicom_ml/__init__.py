@@ -36,6 +36,27 @@ if TYPE_CHECKING:
     from dicom_ml.objects.parametric_map import ParametricMap as ParametricMap
     from dicom_ml.objects.parametric_map import Quantity as Quantity
     from dicom_ml.objects.parametric_map import read_parametric_map as read_parametric_map
+    from dicom_ml.objects.report import Box as Box
+    from dicom_ml.objects.report import Circle as Circle
+    from dicom_ml.objects.report import ContentItem as ContentItem
+    from dicom_ml.objects.report import Contours as Contours
+    from dicom_ml.objects.report import Ellipse as Ellipse
+    from dicom_ml.objects.report import Ellipsoid as Ellipsoid
+    from dicom_ml.objects.report import Evaluation as Evaluation
+    from dicom_ml.objects.report import Measurement as Measurement
+    from dicom_ml.objects.report import MeasurementGroup as MeasurementGroup
+    from dicom_ml.objects.report import MultiPoint as MultiPoint
+    from dicom_ml.objects.report import Point as Point
+    from dicom_ml.objects.report import Polygon as Polygon
+    from dicom_ml.objects.report import Polyline as Polyline
+    from dicom_ml.objects.report import Reference as Reference
+    from dicom_ml.objects.report import Report as Report
+    from dicom_ml.objects.report import SegmentationFrame as SegmentationFrame
+    from dicom_ml.objects.report import SegmentReference as SegmentReference
+    from dicom_ml.objects.report import Site as Site
+    from dicom_ml.objects.report import TimePoint as TimePoint
+    from dicom_ml.objects.report import read_report as read_report
+    from dicom_ml.objects.report import read_sr_tree as read_sr_tree
     from dicom_ml.objects.segmentation import Algorithm as Algorithm
     from dicom_ml.objects.segmentation import Segment as Segment
     from dicom_ml.objects.segmentation import Segmentation as Segmentation
@@ -50,6 +71,27 @@ __version__ = "0.1.0"
 
 # Public name -> the module that holds it.
 _HOMES = {
+    "Box": "dicom_ml.objects.report",
+    "Circle": "dicom_ml.objects.report",
+    "ContentItem": "dicom_ml.objects.report",
+    "Contours": "dicom_ml.objects.report",
+    "Ellipse": "dicom_ml.objects.report",
+    "Ellipsoid": "dicom_ml.objects.report",
+    "Evaluation": "dicom_ml.objects.report",
+    "Measurement": "dicom_ml.objects.report",
+    "MeasurementGroup": "dicom_ml.objects.report",
+    "MultiPoint": "dicom_ml.objects.report",
+    "Point": "dicom_ml.objects.report",
+    "Polygon": "dicom_ml.objects.report",
+    "Polyline": "dicom_ml.objects.report",
+    "Reference": "dicom_ml.objects.report",
+    "Report": "dicom_ml.objects.report",
+    "SegmentReference": "dicom_ml.objects.report",
+    "SegmentationFrame": "dicom_ml.objects.report",
+    "Site": "dicom_ml.objects.report",
+    "TimePoint": "dicom_ml.objects.report",
+    "read_report": "dicom_ml.objects.report",
+    "read_sr_tree": "dicom_ml.objects.report",
     "AnnotationGroup": "dicom_ml.objects.annotations",
     "AnnotationMeasurement": "dicom_ml.objects.annotations",
     "Annotations": "dicom_ml.objects.annotations",
