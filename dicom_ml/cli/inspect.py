@@ -11,6 +11,14 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from dicom_ml.cli.slides import (
+    ANNOTATION_STORAGE,
+    MAP_STORAGE,
+    SLIDE_STORAGE,
+    annotation_facts,
+    map_facts,
+    slide_facts,
+)
 from dicom_ml.errors import DicomMLError, FileError
 
 __all__ = ["inspect_path"]
@@ -94,6 +102,11 @@ def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool) -> Item:
     if sop_class in _SEGMENTATIONS:
         for file in files:
             item |= _segmentation(file)
+    elif sop_class in (MAP_STORAGE, ANNOTATION_STORAGE):
+        for file in files:
+            item |= map_facts(file) if sop_class == MAP_STORAGE else annotation_facts(file)
+    elif sop_class == SLIDE_STORAGE:
+        item |= slide_facts([str(f) for f in files])
     else:
         item |= _picture(first)
         if item["modality"] in _VOLUMES:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.cli.slides import is_slide, render_slide
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.objects.segmentation import Segment, read_segmentation
 from dicom_ml.reading import Volume, read_volume
@@ -28,6 +29,8 @@ def render(args: argparse.Namespace) -> Path:
     output = args.output or Path(f"{args.series.resolve().stem}.html")
     if output.suffix.lower() not in (".png", ".html", ".htm"):
         raise EncodingError(f"--output ends in .png or .html, found {output.name}")
+    if is_slide(args.series):
+        return render_slide(args.series, args.seg, args.segments, output, args.size)
     volume = read_volume(args.series, series_uid=args.series_uid)
     if setting is None and volume.modality == "CT":
         setting = "wide"

@@ -1,4 +1,4 @@
-"""Draw a series, with segmentations over it, as a PNG or as an HTML page that holds its pictures."""
+"""Draw a series or a slide, with results over it, as a PNG or as an HTML page that holds its pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ HELP = "pictures of a series with its segmentations, as PNG or HTML"
 EXAMPLES = (
     "dicom-ml render series/ --output ct.png",
     "dicom-ml render series/ --seg liver.seg.dcm --output liver.html",
+    "dicom-ml render slide/ --seg tumour.seg.dcm --output tumour.png --size 2000",
     "dicom-ml render series/ --seg lungs.seg.dcm --window lung --planes axial=12 coronal=4",
 )
 
@@ -16,7 +17,12 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("series", type=Path, help="folder, zip or file of one image series")
     parser.add_argument(
-        "--seg", type=Path, nargs="+", default=[], metavar="FILE", help="DICOM segmentations to draw over it"
+        "--seg",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="DICOM segmentations to draw over it; of slides also parametric maps and annotations",
     )
     parser.add_argument("--segments", nargs="+", metavar="NAME", help="only these segments, by label or number")
     parser.add_argument("--output", type=Path, metavar="FILE", help=".png or .html (default: NAME-OF-SERIES.html)")
@@ -27,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--planes", nargs="+", metavar="PLANE=N", help="slices of each plane (default: axial=8 coronal=2 sagittal=2)"
     )
     parser.add_argument("--height", type=int, default=320, help="of each slice, in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=1024, help="longer side of a slide's picture (default: %(default)s)"
+    )
     parser.add_argument("--series-uid", metavar="UID", help="which series, where the folder holds several")
 
 
