@@ -84,7 +84,9 @@ def _tables(
             ("Segmentation", str(result.segmentation)),
             ("Kind", seg.kind),
             ("SOP Instance UID", seg.sop_instance_uid),
-            ("Generated cases, training steps, seed", f"{options.cases}, {options.steps}, {options.seed}"),
+            ("Generated cases, training steps, seed", f"{options.cases}, {options.steps}, {options.seed}")
+            if options.network is None
+            else ("Network of an earlier demo", str(options.network)),
             *((f"Seconds: {step}", round(value, 1)) for step, value in result.seconds.items()),
         ],
         "Facts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from dicom_ml.demo.cases import PREDICTED_BY, Case, demo_segments, make_cases, m
 from dicom_ml.demo.reference import Reference, dice, read_reference
 from dicom_ml.demo.repair import repair_series
 from dicom_ml.demo.report import write_report
-from dicom_ml.errors import GeometryError, MissingPackageError, SeriesError
+from dicom_ml.errors import FileError, GeometryError, MissingPackageError, SeriesError
 from dicom_ml.objects.segmentation import Segmentation, read_segmentation
 from dicom_ml.reading import Volume, read_volume
 from dicom_ml.source import as_source
@@ -52,6 +53,8 @@ class DemoOptions:
         "labelmap" or "binary".
     repair_uids : bool
         Where the source lacks identifiers, work on a repaired copy.
+    network : Path, optional
+        ``network.pt`` of an earlier demo, to be used without training.
     processes : int, optional
         For making the cases; by default as many as there are processors, 4 at most.
     """
@@ -62,9 +65,10 @@ class DemoOptions:
     lung_values: tuple[int, ...] | None = None
     seed: int = 0
     cases: int = 40
-    steps: int = 400
+    steps: int = 600
     kind: str = "labelmap"
     repair_uids: bool = False
+    network: Path | None = None
     processes: int | None = None
 
 
@@ -125,11 +129,14 @@ def run_demo(options: DemoOptions) -> DemoResult:
     with _timed(seconds, "source"):  # first: what is wrong with it should not be found out after the training
         source, volume, truth = _source(options, notes)
         reference = read_reference(truth, volume, options.lung_values) if truth is not None else None
-    with _timed(seconds, "cases"):
-        processes = options.processes or min(4, os.cpu_count() or 1)
-        cases = make_cases(output / "cases", options.cases, options.seed, processes=processes)
-    with _timed(seconds, "training"), _calm():
-        network = _train(cases, options)
+    if options.network is not None:
+        network = _trained_before(options.network, options.steps)
+    else:
+        with _timed(seconds, "cases"):
+            processes = options.processes or min(4, os.cpu_count() or 1)
+            cases = make_cases(output / "cases", options.cases, options.seed, processes=processes)
+        with _timed(seconds, "training"), _calm():
+            network = _train(cases, options)
     with _timed(seconds, "prediction"), _calm():
         path, expected = _predict(network, source, volume, options)
     with _timed(seconds, "reading back"):
@@ -202,10 +209,23 @@ def _train(cases: Sequence[Case], options: DemoOptions) -> Any:
         data = DemoData([case.record() for case in cases], options.steps, batch_size=2, seed=options.seed)
         trainer = L.Trainer(
             max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-            default_root_dir=options.output, log_every_n_steps=10,
+            default_root_dir=options.output, log_every_n_steps=10, callbacks=[_bar()],
         )  # fmt: skip
         trainer.fit(network, data)
         torch.save(network.state_dict(), options.output / "network.pt")
+    return network
+
+
+def _trained_before(path: Path, steps: int) -> Any:
+    import torch
+
+    from dicom_ml.demo.network import LungNet
+
+    network = LungNet(steps)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise FileError(f"{path} is no network.pt of this demo: {str(error).splitlines()[0]}") from None
     return network
 
 
@@ -227,13 +247,20 @@ def _predict(
     )  # fmt: skip
     trainer = L.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-        default_root_dir=options.output, callbacks=[writer],
+        default_root_dir=options.output, callbacks=[writer, _bar()],
     )  # fmt: skip
     predictions = trainer.predict(network, data)
     path = Path(writer.written[0].path)
     if volume.array.size > _COMPARABLE:
         return path, None
     return path, _taken_back(predictions[0][0], next(iter(data.predict_dataloader())), transform)
+
+
+def _bar() -> Any:
+    """One kind of progress bar, whatever else is installed, that also shows in logs."""
+    from lightning.pytorch.callbacks import TQDMProgressBar
+
+    return TQDMProgressBar(refresh_rate=10)
 
 
 def _taken_back(prediction: Any, batch: Any, transform: Any) -> npt.NDArray[np.integer[Any]]:

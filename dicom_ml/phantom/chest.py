@@ -415,8 +415,9 @@ def _fill_lungs(hu: Field, p: Coordinates, a: Anatomy, lung: Field, edge: float,
     down = -1.0 if a.prone else 1.0
     value = a.lung_hu + a.gravity_hu * (down * p.y / a.cage[1]) * 0.5
     value = value + rng.uniform(5, 30) * plane_waves(p, rng, (12.0, 90.0), 10)
-    if rng.random() < 0.3:
-        holes = occupancy(rng.uniform(0.3, 1.2) - plane_waves(p, rng, (10.0, 40.0), 8), 0.6)
+    if rng.random() < 0.4:  # emphysema, in spots or in whole regions
+        scale = float(rng.choice([1.0, 4.0]))
+        holes = occupancy(rng.uniform(0.0, 1.2) - plane_waves(p, rng, (10.0 * scale, 40.0 * scale), 8), 0.6)
         value = value + (rng.uniform(-975, -945) - value) * holes
     if rng.random() < 0.45:
         glass = occupancy(rng.uniform(0.4, 1.6) - plane_waves(p, rng, (30.0, 120.0), 8), 0.8)

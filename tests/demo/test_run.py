@@ -53,6 +53,19 @@ def test_what_it_writes_conforms(outputs: list[Path]) -> None:
         assert not judges.dciodvfy(path)
 
 
+@pytest.mark.slow
+def test_a_network_can_be_used_again(outputs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    series, network = outputs[0] / "held-out" / "ct", outputs[0] / "network.pt"
+    command = ["demo", "--source", str(series), "--output", str(tmp_path / "again"), "--network"]
+    assert main([*command, str(network)]) == 0
+    before, after = (json.loads((f / "summary.json").read_text()) for f in (outputs[0], tmp_path / "again"))
+    assert before["voxels"] == after["voxels"] and "training" not in after["seconds"]
+    capsys.readouterr()
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    assert main([*command, str(tmp_path / "bad.pt")]) == 2
+    assert "network.pt" in capsys.readouterr().err
+
+
 def test_a_series_without_identifiers_is_told_how_to_go_on(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ and shown. It needs neither a network connection nor a GPU, and takes a few minu
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 HELP = "chest CT in, DICOM segmentation out, in a few minutes"
@@ -14,6 +15,7 @@ EXAMPLES = (
     "dicom-ml demo",
     "dicom-ml demo --source path/to/chest-ct/ --output out/",
     "dicom-ml demo --source chest-ct/ --labels lungs.nii.gz",
+    "dicom-ml demo --source another-ct/ --network out/network.pt --output another/",
     "dicom-ml demo --source stripped-of-uids/ --repair-uids",
 )
 
@@ -34,13 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kind", choices=("labelmap", "binary"), default="labelmap", help="default: %(default)s")
     parser.add_argument("--cases", type=int, default=40, help="generated cases to train on (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=400, help="training steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=600, help="training steps (default: %(default)s)")
+    parser.add_argument(
+        "--network", type=Path, metavar="FILE", help="network.pt of an earlier demo, to be used without training"
+    )
     parser.add_argument(
         "--repair-uids", action="store_true", help="where the source lacks identifiers, work on a copy that gets them"
     )
 
 
 def run(args: argparse.Namespace) -> int:
+    # Waiting threads sleep instead of spinning: on a machine with other work to do, training is many times faster.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from dicom_ml.demo import DemoOptions, run_demo
     from dicom_ml.errors import EncodingError
 
@@ -59,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
             steps=args.steps,
             kind=args.kind,
             repair_uids=args.repair_uids,
+            network=args.network,
         )
     )
     for note in result.notes:
