@@ -11,17 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.bridge.output import as_segments
+from dicom_ml.cli.matrices import from_matrix, read_picture
+from dicom_ml.cli.slides import is_slide
 from dicom_ml.codes import find_code
 from dicom_ml.demo.reference import read_label_file
 from dicom_ml.errors import EncodingError, FileError, GeometryError
 from dicom_ml.geometry import Grid
+from dicom_ml.objects.parametric_map import read_parametric_map
 from dicom_ml.objects.segmentation import Algorithm, Segment, Segmentation, read_segmentation
 from dicom_ml.reading import Volume, read_volume
+from dicom_ml.reading.slides import open_slide
 
 __all__ = ["convert"]
 
 _LABEL_MAPS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_PICTURES = (".png", ".tif", ".tiff")
 _CATEGORY = "SCT:123037004"
+_MAP = "1.2.840.10008.5.1.4.1.1.30"
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 
@@ -31,27 +37,34 @@ def convert(args: argparse.Namespace) -> list[Path]:
         raise FileError(f"{args.input} does not exist")
     if args.input.name.lower().endswith(_LABEL_MAPS):
         return [_to_segmentation(args)]
+    if args.input.name.lower().endswith(_PICTURES):
+        return [_picture_to_segmentation(args)]
     if args.source is not None or args.segment or args.segments_file:
         raise EncodingError("--source and --segment are for label maps; the input is DICOM")
-    if _is_segmentation(args.input):
+    kind = _sop_class(args.input)
+    if kind in _SEGMENTATIONS:
         return _from_segmentation(args)
+    if kind == _MAP:
+        return _from_map(args)
     _need_nifti_name(args.output)
     volume = read_volume(args.input, series_uid=args.series_uid)
     return [_save_nifti(volume, args.output)]
 
 
-def _is_segmentation(path: Path) -> bool:
+def _sop_class(path: Path) -> str:
     import pydicom
 
     if not path.is_file() or path.suffix.lower() == ".zip":
-        return False
+        return ""
     header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID"])
-    return str(header.get("SOPClassUID") or "") in _SEGMENTATIONS
+    return str(header.get("SOPClassUID") or "")
 
 
 # ---------------------------------------------------------------------- DICOM to NIfTI
 def _from_segmentation(args: argparse.Namespace) -> list[Path]:
     seg = read_segmentation(args.input)
+    if seg.is_tiled:
+        return from_matrix(seg, args)
     on: Any = read_volume(args.on, series_uid=args.series_uid) if args.on is not None else None
     grid = on.grid if on is not None else seg.grid
     place: dict[str, Any] = {"on": on, "resample": on is not None and seg.grid.align(grid) is None}
@@ -68,6 +81,20 @@ def _from_segmentation(args: argparse.Namespace) -> list[Path]:
         stem = re.sub(r"[^\w.-]+", "_", segment.label).strip("_.") or "segment"
         out.append(_save_nifti(Volume(stored, grid.affine), args.output / f"{segment.number:03d}_{stem}.nii.gz"))
     return out
+
+
+def _from_map(args: argparse.Namespace) -> list[Path]:
+    """A parametric map: of a volume to NIfTI, of a slide to a picture."""
+    pm = read_parametric_map(args.input)
+    if pm.is_tiled:
+        return from_matrix(pm, args)
+    _need_nifti_name(args.output)
+    on: Any = read_volume(args.on, series_uid=args.series_uid) if args.on is not None else None
+    grid = on.grid if on is not None else pm.grid
+    if len(pm.quantities) > 1:
+        raise EncodingError(f"the map has {len(pm.quantities)} quantities; NIfTI holds one")
+    values = pm.array(on=on, resample=on is not None and pm.grid.align(grid) is None)
+    return [_save_nifti(Volume(values, grid.affine), args.output)]
 
 
 def _need_nifti_name(path: Path) -> None:
@@ -101,6 +128,19 @@ def _to_segmentation(args: argparse.Namespace) -> Path:
     seg = Segmentation.from_array(array, source=volume, segments=segments, kind=args.kind, affine=affine)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     seg.save(args.output, compression=args.compression)
+    return Path(args.output)
+
+
+def _picture_to_segmentation(args: argparse.Namespace) -> Path:
+    """A mask (PNG, TIFF) of a slide's level as a segmentation of the slide."""
+    if args.source is None or not is_slide(args.source):
+        raise EncodingError("a picture is a mask of a slide: pass --source SLIDE, a folder of slide microscopy")
+    array = read_picture(args.input)
+    segments = _segments(args, [int(v) for v in np.unique(array) if v], {})
+    with open_slide(args.source) as slide:
+        seg = Segmentation.from_array(array, source=slide, segments=segments, kind=args.kind)
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        seg.save(args.output, compression=args.compression)
     return Path(args.output)
 
 

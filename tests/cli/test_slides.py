@@ -55,3 +55,28 @@ def test_render_draws_where_things_lie(slide, tmp_path):
     assert main([*common, "--seg", str(tmp_path / "a.seg.dcm"), "--output", str(tmp_path / "page.html")]) == 0
     assert "Part 1" in (tmp_path / "page.html").read_text()
     assert main([*common, "--output", str(tmp_path / "a.gif")]) == 2
+
+
+def test_masks_and_pictures(slide, tmp_path):
+    folder, opened = slide
+    rows, columns = opened.levels[2].shape
+    mask = np.zeros((rows, columns), np.uint8)
+    mask[100:300, 50:200], mask[400:500, 300:350] = 1, 2
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    named = ["--segment", "1=Tumour|SCT:108369006", "--segment", "2=Nucleus|SCT:84640000", "--algorithm", "manual"]
+    seg = str(tmp_path / "a.seg.dcm")
+    assert main(["convert", str(tmp_path / "mask.png"), seg, "--source", str(folder), *named]) == 0
+    np.testing.assert_array_equal(dml.read_segmentation(seg).label_map(on=opened), mask)
+    assert main(["convert", seg, str(tmp_path / "back.png")]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "back.png")), mask)
+    tifffile = pytest.importorskip("tifffile")
+    assert main(["convert", seg, str(tmp_path / "back.ome.tif")]) == 0
+    with tifffile.TiffFile(tmp_path / "back.ome.tif") as tiff:
+        np.testing.assert_array_equal(tiff.asarray().reshape(rows, columns), mask)
+        assert 'PhysicalSizeX="1.996' in tiff.ome_metadata
+    values = np.random.default_rng(0).random((rows, columns)).astype(np.float32)
+    pm = dml.ParametricMap.from_array(values, source=opened, quantity=("2931005", "SCT", "Probability"))
+    pm.save(tmp_path / "a.pm.dcm")
+    assert main(["convert", str(tmp_path / "a.pm.dcm"), str(tmp_path / "pm.ome.tif")]) == 0
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "pm.ome.tif").reshape(rows, columns), values)
+    assert main(["convert", seg, str(tmp_path / "a.nii.gz")]) == 2

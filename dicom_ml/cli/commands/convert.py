@@ -1,7 +1,8 @@
 """Convert between DICOM and NIfTI.
 
 A series becomes a NIfTI image. A segmentation becomes a label map, or with --split one mask a segment. A label map
-(NIfTI, NRRD, MetaImage) with the series it was made from becomes a DICOM segmentation.
+(NIfTI, NRRD, MetaImage) with the series it was made from becomes a DICOM segmentation. Segmentations and parametric
+maps of slides become PNG or OME-TIFF, and a mask of a slide's level becomes a segmentation of the slide.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ EXAMPLES = (
     "dicom-ml convert organs.seg.dcm organs/ --split",
     "dicom-ml convert organs.nii.gz organs.seg.dcm --source ct/ --segment '1=Liver|SCT:10200004' --algorithm Net:1.2",
     "dicom-ml convert organs.nii.gz organs.seg.dcm --source ct/ --segments-file segments.json",
+    "dicom-ml convert tumour.seg.dcm tumour.ome.tif",
+    "dicom-ml convert mask.png tumour.seg.dcm --source slide/ --segment '1=Tumour|SCT:108369006' --algorithm manual",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, help="series, DICOM segmentation, or label map")
-    parser.add_argument("output", type=Path, help=".nii, .nii.gz or .dcm; a folder with --split")
+    parser.add_argument("input", type=Path, help="series, DICOM segmentation or parametric map, or label map")
+    parser.add_argument(
+        "output", type=Path, help=".nii, .nii.gz or .dcm; of slides .png or .ome.tif; a folder with --split"
+    )
     parser.add_argument("--series-uid", metavar="UID", help="which series, where the folder holds several")
     seg = parser.add_argument_group("from a segmentation")
     seg.add_argument("--on", type=Path, metavar="SERIES", help="on the voxels of this series (default: on its own)")
