@@ -21,7 +21,18 @@ import numpy as np
 import pydicom
 import pytest
 
-__all__ = ["DcmqiSegments", "dciodvfy", "dcmdump", "dcmqi_read_seg", "highdicom_read_seg", "itk_volume", "need"]
+__all__ = [
+    "DcmqiSegments",
+    "dciodvfy",
+    "dcmdump",
+    "dcmqi_read_seg",
+    "dcmqi_read_sr",
+    "dsrdump",
+    "highdicom_read_seg",
+    "highdicom_read_sr",
+    "itk_volume",
+    "need",
+]
 
 LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 
@@ -133,3 +144,26 @@ def _run(command: list[str], check: bool = True) -> subprocess.CompletedProcess[
     if check and done.returncode not in ((0, 1) if command[0].endswith("dciodvfy") else (0,)):
         pytest.fail(f"{Path(command[0]).name} ended with {done.returncode}: {done.stderr[-1000:]}")
     return done
+
+
+def dsrdump(path: str | Path) -> list[str]:
+    """Errors and warnings of DCMTK's reader of structured reports; never required, see :func:`dcmdump`.
+
+    That it cannot check texts in UTF-8 is no fault of the report.
+    """
+    done = _run([_program("dsrdump", "DCMTK", required=False), "+Pc", str(path)], check=False)
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if re.match(r"[WEF]: ", line)]
+    lines = [line for line in lines if "VR checker does not support this Specific Character Set" not in line]
+    return lines or ([f"dsrdump ended with {done.returncode}"] if done.returncode else [])
+
+
+def highdicom_read_sr(path: str | Path) -> Any:
+    """The report as highdicom's own class."""
+    return need("highdicom", "highdicom").sr.srread(str(path))
+
+
+def dcmqi_read_sr(path: str | Path, tmp: str | Path) -> dict[str, Any]:
+    """What dcmqi's tid1500reader makes of a report."""
+    out = Path(tmp) / f"dcmqi_{Path(path).stem}.json"
+    _run([_program("tid1500reader", "dcmqi"), "--inputDICOM", str(path), "--outputMetadata", str(out)])
+    return json.loads(out.read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 __all__ = [
     "UNDEFINED",
     "Buffer",
+    "CutOff",
     "FileView",
     "NeedMore",
     "NotLean",
@@ -49,6 +50,10 @@ _MOST_LAYOUTS = 16
 
 class NotLean(Exception):
     """The bytes cannot be walked with certainty; pydicom has to parse them."""
+
+
+class CutOff(NotLean):
+    """The file ends before its last element does."""
 
 
 class NeedMore(Exception):
@@ -165,7 +170,7 @@ class FileView:
         if position >= end and end < self.size:
             raise NeedMore(min(self.size, max(position, 2 * end)))
         if position > end:
-            raise NotLean("an element reaches past the end of the file")
+            raise CutOff("an element reaches past the end of the file")
 
     # ------------------------------------------------------------------ values
     def __contains__(self, tag: int) -> bool:

@@ -22,10 +22,9 @@ from dicom_ml.objects.report.regions import (
     Polygon,
     Polyline,
     Region,
-    SegmentationFrame,
-    SegmentReference,
 )
 from dicom_ml.objects.report.report import Report, read_report, read_sr_tree
+from dicom_ml.objects.report.segments import SegmentationFrame, SegmentReference
 
 __all__ = [
     "Box",

@@ -15,7 +15,8 @@ from dicom_ml.objects.arrays import as_array
 from dicom_ml.objects.report import concepts as c
 from dicom_ml.objects.report.canvas import Canvas
 from dicom_ml.objects.report.descriptions import Evaluation, Measurement, MeasurementGroup, Site
-from dicom_ml.objects.report.regions import Box, SegmentReference
+from dicom_ml.objects.report.regions import Box
+from dicom_ml.objects.report.segments import SegmentReference
 
 __all__ = [
     "CLASSIFICATION_OPTIONS",

@@ -185,6 +185,10 @@ def _moved(shape: Shape, canvas: Canvas, space: str) -> Shape:
         moved = shape.replaced(points, space=space, image=shape.image)
     if isinstance(moved, Polygon):
         return outline(moved, canvas.tolerance(points, space))
+    if type(moved) is Ellipse and space == "index" and moved.dimensions == 2:
+        lengths = np.linalg.norm(moved.semi_axes, axis=1)
+        if lengths[0] - lengths[1] <= 4 * canvas.tolerance(points, space):  # space has no other name for a circle
+            return Circle(moved.center, float(lengths.mean()), moved.slice, moved.image)
     return moved
 
 

@@ -53,6 +53,9 @@ BOUNDED_BY = _sct("75958009", "Bounded by")
 REAL_WORLD_VALUE_MAP = _dcm("126100", "Real World Value Map used for measurement")
 SOURCE = _sct("260753009", "Source")
 SOURCE_OF_MEASUREMENT = _dcm("121112", "Source of Measurement")
+PATH = _dcm("121055", "Path")
+PERIMETER = _dcm("121057", "Perimeter Outline")
+CENTER = _dcm("111010", "Center")
 EQUIVALENT_MEANING = _dcm("121050", "Equivalent Meaning of Concept Name")
 
 # regions

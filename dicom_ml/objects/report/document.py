@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from dicom_ml.encoding.elements import FileView, NotLean, Place, elements_of, items_of
+from dicom_ml.encoding.elements import CutOff, FileView, NotLean, Place, elements_of, items_of
 from dicom_ml.encoding.writer import dataset_bytes, element_bytes, file_head, item_bytes, sequence_bytes
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.objects.derived import Description, copied_dataset, declare_characters
@@ -184,8 +184,13 @@ class StoredDocument:
         self.name = name
         try:
             self._parse(data)
+        except CutOff as error:
+            raise FileError(f"{name}: the file is cut off: {error}") from error
         except NotLean:
-            self._parse(_rewritten(data, name))
+            try:
+                self._parse(_rewritten(data, name))
+            except NotLean as error:
+                raise FileError(f"{name}: its elements cannot be walked ({error}); the file is damaged") from error
 
     def _parse(self, data: bytes) -> None:
         view = FileView(data)

@@ -22,7 +22,7 @@ from dicom_ml.objects.report.items import (
     uid_item,
 )
 from dicom_ml.objects.report.region_items import region_items, shape_item
-from dicom_ml.objects.report.regions import Box, Contours, Shape
+from dicom_ml.objects.report.regions import Box, Contours, MultiPoint, Point, Polyline, Shape
 
 __all__ = ["algorithm_items", "evaluation_item", "group_item", "measurement_item"]
 
@@ -176,7 +176,10 @@ def measurement_item(measurement: Measurement, canvas: Canvas | None, coordinate
         for piece in pieces:
             if not isinstance(piece, Shape) or (isinstance(piece, Box) and piece.dimensions == 3):
                 raise EncodingError("a single measurement is made on lines or flat outlines; give the group the body")
-            items.append(shape_item(piece, canvas, coordinates, None, "INFERRED FROM"))
+            purpose = c.PATH if isinstance(piece, Polyline) else c.PERIMETER
+            if isinstance(piece, Point | MultiPoint):
+                purpose = c.CENTER
+            items.append(shape_item(piece, canvas, coordinates, purpose, "INFERRED FROM"))
     if m.real_world_value_map is not None:
         items.append(reference_item(c.REAL_WORLD_VALUE_MAP, m.real_world_value_map, "INFERRED FROM", "COMPOSITE"))
     return item

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from dicom_ml.codes import Code, lookup_meaning
 from dicom_ml.encoding.elements import NotLean, Place, elements_of, items_of
+from dicom_ml.encoding.writer import dataset_bytes, file_head
 from dicom_ml.errors import FileError
 from dicom_ml.objects.report.items import ContentItem, Graphic, Number, Reference, TemporalExtent
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "explicit_bytes"]
 
 _RELATIONSHIP, _OBSERVED, _KIND, _NAME, _CONTINUITY = 0x0040A010, 0x0040A032, 0x0040A040, 0x0040A043, 0x0040A050
 _VALUE, _TEXT, _UID, _PERSON = 0x0040A168, 0x0040A160, 0x0040A124, 0x0040A123
@@ -264,7 +265,5 @@ def explicit_bytes(data: bytes) -> bytes:
     dataset = dcmread(io.BytesIO(data), force=True)
     for _ in dataset.iterall():
         pass  # decodes every value, so that none is written back in its old byte order
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    head = file_head(str(dataset.SOPClassUID), str(dataset.get("SOPInstanceUID", "")), str(ExplicitVRLittleEndian))
+    return head + dataset_bytes(dataset)

@@ -44,7 +44,7 @@ def decimal_string(value: float) -> str:
         return text
     for digits in range(15, 5, -1):
         text = f"{number:.{digits}g}"
-        if len(text) <= 16:
+        if len(text) <= 16 and math.isfinite(float(text)):  # the largest numbers must not be rounded up
             return text
     raise EncodingError(f"{value!r} is no number that a decimal string could hold")
 

@@ -35,10 +35,9 @@ from dicom_ml.objects.report.regions import (
     Polygon,
     Polyline,
     Region,
-    SegmentationFrame,
-    SegmentReference,
     Shape,
 )
+from dicom_ml.objects.report.segments import SegmentationFrame, SegmentReference
 
 __all__ = ["COORDINATES", "RegionReader", "region_items", "shape_item"]
 

@@ -37,7 +37,8 @@ from dicom_ml.objects.report.items import ContentItem, Reference, code_item, con
 from dicom_ml.objects.report.library import library_item, read_library
 from dicom_ml.objects.report.records import records_of
 from dicom_ml.objects.report.region_items import COORDINATES, RegionReader
-from dicom_ml.objects.report.regions import Region, SegmentReference
+from dicom_ml.objects.report.regions import Region
+from dicom_ml.objects.report.segments import SegmentReference
 from dicom_ml.source import SourceSeries, as_source
 
 if TYPE_CHECKING:
