@@ -302,7 +302,12 @@ def _measure(result: DemoResult, labels: npt.NDArray[Any], reference: Reference 
     result.voxels = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
     if reference is not None:
         masks["Lungs"] = labels >= 2
-        result.dice = {name: dice(masks[name], mask) for name, mask in sorted(reference.masks.items())}
+        # Against an empty mask the Dice is 0 or 1 by a single voxel: it says nothing.
+        result.dice = {name: dice(masks[name], mask) for name, mask in sorted(reference.masks.items()) if mask.any()}
+        if "Lungs" not in result.dice:
+            result.notes.append(
+                "The reference holds no voxel of lung in this series, so there is no Dice of the lungs."
+            )
 
 
 # ---------------------------------------------------------------------- surroundings

@@ -130,11 +130,9 @@ def plane_positions(
     oriented, _, (cut, *_) = _oriented(labels, affine, name)
     used = np.flatnonzero(oriented.any(axis=tuple(a for a in range(3) if a != cut)))
     first, last = (int(used[0]), int(used[-1])) if used.size else (0, oriented.shape[cut] - 1)
-    if count == 1:
-        return [(first + last) // 2]
-    # The very ends of an organ show next to nothing of it.
-    margin = 0.04 * (last - first)
-    return sorted({round(float(v)) for v in np.linspace(first + margin, last - margin, count)})
+    # In the middle of equal shares: the very ends of an organ show next to nothing of it.
+    share = (last - first + 1) / count
+    return sorted({min(last, int(first + (k + 0.5) * share)) for k in range(count)})
 
 
 def _oriented(
