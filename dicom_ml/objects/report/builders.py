@@ -15,13 +15,14 @@ from dicom_ml.objects.arrays import as_array
 from dicom_ml.objects.report import concepts as c
 from dicom_ml.objects.report.canvas import Canvas
 from dicom_ml.objects.report.descriptions import Evaluation, Measurement, MeasurementGroup, Site
-from dicom_ml.objects.report.regions import Box
+from dicom_ml.objects.report.regions import Box, Contours, Shape
 from dicom_ml.objects.report.segments import SegmentReference
 
 __all__ = [
     "CLASSIFICATION_OPTIONS",
     "DETECTION_OPTIONS",
     "MEASUREMENT_OPTIONS",
+    "boxes_of",
     "classification_group",
     "detection_groups",
     "largest_distance",
@@ -111,6 +112,27 @@ def detection_groups(
             stacklevel=3,
         )
     return groups
+
+
+def boxes_of(groups: Sequence[MeasurementGroup]) -> tuple[FloatArray, FloatArray, list[MeasurementGroup]]:
+    """Bounds and scores of groups; see :meth:`dicom_ml.Report.boxes`."""
+    found: list[tuple[FloatArray, FloatArray, MeasurementGroup]] = []
+    space = None
+    for group in groups:
+        region = group.region
+        if not isinstance(region, Shape | Contours) or space not in (None, region.space):
+            continue
+        space = region.space
+        low, high = region.bounds
+        if isinstance(region, Shape) and region.slice is not None:
+            low, high = np.array([region.slice, *low]), np.array([region.slice + 1, *high])
+        found.append((low, high, group))
+    dimensions = max((len(low) for low, _, _ in found), default=3)
+    found = [(low, high, group) for low, high, group in found if len(low) == dimensions]
+    boxes = np.array([[*low, *high] for low, high, _ in found], dtype=np.float64).reshape(-1, 2 * dimensions)
+    values = [group.value(c.CERTAINTY) for _, _, group in found]
+    scores = np.array([np.nan if v is None else v / 100 for v in values], dtype=np.float64)
+    return boxes, scores, [group for _, _, group in found]
 
 
 def _findings(labels: Any, classes: Any, count: int) -> list[Code | None]:

@@ -288,6 +288,10 @@ class TimePoint:
         Its place among the time points.
     subject_id, protocol_id : str, optional
         Identifier for this subject, and in the protocol.
+    offset : float, optional
+        Days since an event.
+    event : code, optional
+        That event, such as enrolment (PS3.16 CID 280); needed with an offset.
     """
 
     name: str | None = None
@@ -295,9 +299,14 @@ class TimePoint:
     order: int | None = None
     subject_id: str | None = None
     protocol_id: str | None = None
+    offset: float | None = None
+    event: Code | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "type", _maybe(self.type))
+        object.__setattr__(self, "event", _maybe(self.event))
+        if self.offset is not None and self.event is None:
+            raise EncodingError("the offset of a time point is the days since an event; name it with event=")
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,10 @@ def _time_point_items(point: TimePoint) -> list[ContentItem]:
         items.append(code_item(c.TIME_POINT_TYPE, point.type, _CONTEXT))
     if point.order is not None:
         items.append(ContentItem("NUM", c.TIME_POINT_ORDER, Number(point.order, c.ONE), _CONTEXT))
+    if point.offset is not None and point.event is not None:
+        offset = ContentItem("NUM", c.TEMPORAL_OFFSET, Number(float(point.offset), c.DAY), _CONTEXT)
+        offset.children.append(code_item(c.TEMPORAL_EVENT, point.event, _MODIFIER))
+        items.append(offset)
     return items
 
 

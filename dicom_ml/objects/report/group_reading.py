@@ -49,6 +49,7 @@ _ROLES = {
     c.TIME_POINT: "time",
     c.TIME_POINT_TYPE: "time",
     c.TIME_POINT_ORDER: "time",
+    c.TEMPORAL_OFFSET: "time",
     c.REFERENCED_SEGMENT: "segment",
     c.REFERENCED_FRAME: "segment",
     c.SOURCE_IMAGE: "source",
@@ -214,12 +215,17 @@ def _time_point(items: Sequence[ContentItem]) -> TimePoint | None:
         return None
     said = {i.name: i.value for i in reversed(items)}
     order, kind = said.get(c.TIME_POINT_ORDER), said.get(c.TIME_POINT_TYPE)
+    offset = next((i for i in items if i.name == c.TEMPORAL_OFFSET), None)
+    event = None if offset is None else offset.first(c.TEMPORAL_EVENT, deep=False)
+    known = offset is not None and event is not None and isinstance(event.value, Code)
     return TimePoint(
         said.get(c.TIME_POINT),
         kind if isinstance(kind, Code) and kind.meaning else None,
         int(order.value) if isinstance(order, Number) and order.value is not None else None,
         said.get(c.SUBJECT_TIME_POINT),
         said.get(c.PROTOCOL_TIME_POINT),
+        offset.value.value if known and offset is not None else None,
+        _meant(event.value) if known and event is not None else None,
     )
 
 

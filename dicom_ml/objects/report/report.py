@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from dicom_ml.codes import Code, parse_code
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.encoding.writer import atomic_file
@@ -298,6 +301,21 @@ class Report:
         A group that has neither still has one, of type ``"finding"``.
         """
         return records_of(self.groups, self.derived, self.evaluations)
+
+    def boxes(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[MeasurementGroup]]:
+        """The groups' regions as boxes: what :meth:`from_detections` took, and what detectors are trained on.
+
+        Returns
+        -------
+        boxes : ndarray of shape (N, 6) or (N, 4)
+            Start, then stop, of each region's bounds, in the coordinates of the regions; a flat region on slice ``d``
+            reaches from ``d`` to ``d + 1``. Four columns where all regions are flat and none names a slice.
+        scores : ndarray of shape (N,)
+            Certainty of Finding from 0 to 1; NaN where a group has none.
+        groups : list of MeasurementGroup
+            That these are of; groups without a shape, or with one in other coordinates than the first, have no box.
+        """
+        return builders.boxes_of(self.groups)
 
     def tree(self) -> ContentItem:
         """The whole content as content items: ``print(report.tree())`` shows it, its ``find`` searches it."""

@@ -38,6 +38,21 @@ def test_detections():
     assert report.dataset.SeriesDescription == "Nodules"
 
 
+def test_boxes_come_back_as_arrays():
+    given_boxes, given_scores = [[1.25, 4, 5, 3, 9, 11.5], [2, 0, 0, 4, 8, 8]], [0.875, 1 / 3]
+    report = dml.Report.from_detections(given_boxes, given_scores, [NODULE] * 2, source=source_on(oblique()))
+    for made in (report, rewritten(report)):
+        boxes, scores, groups = made.boxes()
+        np.testing.assert_allclose(boxes, given_boxes, atol=1e-4)
+        np.testing.assert_allclose(scores, given_scores, rtol=1e-12)
+        assert groups == made.groups
+    flat = dml.Report.from_detections([[1, 2, 3, 4]], source=source_on(axial()), slices=[6])
+    assert rewritten(flat).boxes()[0].tolist() == [[6, 1, 2, 7, 3, 4]] and np.isnan(rewritten(flat).boxes()[1]).all()
+    on_slide = dml.Report.from_detections([[1, 2, 3, 4]], source=slide())
+    assert rewritten(on_slide, source=slide()).boxes()[0].shape == (1, 4)
+    assert rewritten(dml.Report(source_on(axial()), [])).boxes()[0].shape == (0, 6)
+
+
 def test_boxes_are_cut_off_at_the_edge_and_empty_ones_left_out():
     boxes = [[-2, -1.5, 3, 4, 5, 100], [20, 0, 0, 30, 5, 5], [3, 3, 3, 3, 9, 9], [0, 0, 0, np.nan, 9, 9]]
     with pytest.warns(dml.DicomMLWarning, match="3 of 4 boxes"):

@@ -38,7 +38,7 @@ def full_group() -> dml.MeasurementGroup:
         method="DCM:122473|RECIST 1.1",
         algorithm=dml.Algorithm("Other", "2"),
         purpose="DCM:111041",
-        time_point=dml.TimePoint("Baseline", "SCT:261665006|Unknown", 2, "TP1", "P1"),
+        time_point=dml.TimePoint("Baseline", "SCT:261665006|Unknown", 2, "TP1", "P1", 12.5, "DCM:126073|Start"),
         session="1",
         real_world_value_map=dml.Reference("1.2.840.10008.5.1.4.1.1.67", "1.2.9", (), (), (), "1.2.8", "1.2.7"),
     )
@@ -241,6 +241,7 @@ def test_groups_and_regions_travel_between_processes():
         (lambda s: dml.Evaluation(MALIGNANCY), dml.EncodingError, "coded value or text"),
         (lambda s: dml.Evaluation(MALIGNANCY, "likely"), dml.CodeError, "text="),
         (lambda s: Person("^"), dml.EncodingError, "needs a name"),
+        (lambda s: dml.TimePoint(offset=3), dml.EncodingError, "event="),
         (lambda s: Device(), dml.EncodingError, "needs a name, a UID"),
         (lambda s: dml.Report(s, [group(images=[dml.Reference("1.2", "1.3")])]).dataset, dml.EncodingError, "evidence"),
     ],
