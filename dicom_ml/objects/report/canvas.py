@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from dicom_ml.objects.report.regions import (
 )
 from dicom_ml.source import SourceSeries
 
-__all__ = ["Canvas", "body_of", "convert", "outline"]
+__all__ = ["Canvas", "array_canvas", "body_of", "convert", "outline", "rebase", "rebase_slice"]
 
 FloatArray = npt.NDArray[np.float64]
 _FLOAT32 = 4e-7  # what rounding to 32 bits and a change of coordinates leave, relative to the coordinates
@@ -142,6 +143,38 @@ class Canvas:
         if space == "mm":
             return _FLOAT32 * max(1e-3, float(np.abs(points).max()))
         return _FLOAT32 * max(1.0, float(np.abs(self.to_mm(points)).max())) / min(grid.spacing[1:]) + 1e-6
+
+
+def array_canvas(source: Any, record: SourceSeries) -> Canvas | None:
+    """The canvas of a volume whose array is no longer that of its series: cropped, turned, or resampled; else None."""
+    grid = None if source is record else getattr(source, "grid", None)
+    if not isinstance(grid, Grid) or record.grid is None or record.levels or grid.matches(record.grid, 1e-3):
+        return None
+    return Canvas((), grid, False, record.frame_of_reference_uid, record.series_instance_uid)
+
+
+def rebase(region: Region, old: Canvas, new: Canvas) -> Region:
+    """A region in indices of one array, in those of another over the same frame of reference."""
+    if not isinstance(region, Shape | Contours) or region.space != "index":
+        return region
+    return convert(convert(region, old, "mm"), new, "index")
+
+
+def rebase_slice(d: int, old: Canvas, new: Canvas) -> int:
+    """The slice of another array that is slice ``d``.
+
+    Raises
+    ------
+    GeometryError
+        If none is.
+    """
+    grid = old.need_grid()
+    corners = [(d + 0.5, h, w) for h in (0, grid.shape[1]) for w in (0, grid.shape[2])]
+    place = new.to_index(old.to_mm(corners))[:, 0]
+    found = int(np.floor(place[0]))
+    if np.abs(place - found - 0.5).max() > 1e-2:
+        raise GeometryError(f"slice {d} of the volume is no slice of the series it was made from")
+    return found
 
 
 # ---------------------------------------------------------------------- between the spaces

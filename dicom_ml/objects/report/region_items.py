@@ -22,7 +22,7 @@ import numpy.typing as npt
 from dicom_ml.codes import Code
 from dicom_ml.errors import EncodingError, GeometryError
 from dicom_ml.objects.report import concepts as c
-from dicom_ml.objects.report.canvas import Canvas, body_of, convert, outline
+from dicom_ml.objects.report.canvas import Canvas, body_of, convert, outline, rebase
 from dicom_ml.objects.report.items import ContentItem, Graphic, Reference, reference_item, uid_item
 from dicom_ml.objects.report.regions import (
     Box,
@@ -263,14 +263,18 @@ class RegionReader:
     space : str or None
         ``"index"`` or ``"mm"`` to have every region in these coordinates; None for those of the file.
 
+    array : Canvas, optional
+        The volume whose indices regions shall be in, where it is not the whole series.
+
     Attributes
     ----------
     problems : list of str
         What could not be understood.
     """
 
-    def __init__(self, canvas: Canvas | None, space: str | None) -> None:
+    def __init__(self, canvas: Canvas | None, space: str | None, array: Canvas | None = None) -> None:
         self._canvas = canvas
+        self._array = array
         self._space = space
         self.problems: list[str] = []
 
@@ -332,7 +336,8 @@ class RegionReader:
         if self._space is None or self._canvas is None:
             return region
         try:
-            return convert(region, self._canvas, self._space)
+            moved = convert(region, self._canvas, self._space)
+            return moved if self._array is None else rebase(moved, self._canvas, self._array)
         except GeometryError as error:
             self.problems.append(str(error))
             return region

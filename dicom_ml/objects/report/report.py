@@ -6,6 +6,7 @@ import copy
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.derived import Description, describe
 from dicom_ml.objects.report import builders
 from dicom_ml.objects.report import concepts as c
-from dicom_ml.objects.report.canvas import Canvas
+from dicom_ml.objects.report.canvas import Canvas, array_canvas, rebase, rebase_slice
 from dicom_ml.objects.report.context import (
     Observer,
     Specimen,
@@ -56,7 +57,8 @@ class Report:
     Parameters
     ----------
     source : Volume, Slide, SourceSeries, str or list of pydicom Dataset
-        The images that it is about; the report belongs to their patient and study.
+        The images that it is about; the report belongs to their patient and study. Indices are those of the array of
+        the volume that is given, cropped or resampled as it may be.
     groups : sequence of MeasurementGroup
         None of them for a report that says that nothing was found.
     algorithm : Algorithm, optional
@@ -113,6 +115,7 @@ class Report:
         **settings: Any,
     ) -> None:
         record = as_source(source).check()
+        self._array = array_canvas(source, record)
         if document not in DOCUMENTS:
             raise EncodingError(f"document is one of {', '.join(DOCUMENTS)}, found {document!r}")
         if coordinates not in COORDINATES:
@@ -167,8 +170,9 @@ class Report:
         """
         record = as_source(source).check()
         chosen, rest = builders.split_options(options, builders.DETECTION_OPTIONS)
-        groups = builders.detection_groups(boxes, scores, labels, Canvas.of(record), **chosen)
-        return cls(record, groups, **{"series_description": "Detections", **rest})
+        canvas = array_canvas(source, record) or Canvas.of(record)
+        groups = builders.detection_groups(boxes, scores, labels, canvas, **chosen)
+        return cls(source, groups, **{"series_description": "Detections", **rest})
 
     @classmethod
     def from_classification(cls, scores: Any, *, source: Any, **options: Any) -> Report:
@@ -383,9 +387,12 @@ class Report:
         # every group names its algorithm; where nothing was found, this is the place that says who looked
         measured = [] if self.groups else algorithm_items(self.algorithm)
         for group in self.groups:
-            canvas = own
+            canvas, array = own, self._array
             if group.source is not None:
-                canvas = canvases[as_source(group.source).series_instance_uid]
+                record = as_source(group.source)
+                canvas, array = canvases[record.series_instance_uid], array_canvas(group.source, record)
+            if array is not None:
+                group = _on_series(group, array, canvas)
             algorithm = group.algorithm or self.algorithm
             identity = group.tracking_id or "", group.tracking_uid or ""
             measured.append(group_item(group, canvas, *identity, algorithm, self._coordinates))
@@ -425,6 +432,21 @@ def _tracked(groups: Sequence[MeasurementGroup], source: SourceSeries) -> list[M
         object.__setattr__(group, "item", None)
         found.append(group)
     return found
+
+
+def _on_series(given: MeasurementGroup, array: Canvas, canvas: Canvas) -> MeasurementGroup:
+    """A group whose indices are those of a cropped, turned or resampled volume, in those of its series."""
+    group = copy.copy(given)
+
+    def moved(region: Region | None) -> Region | None:
+        return None if region is None else rebase(region, array, canvas)
+
+    measurements = tuple(m if m.region is None else replace(m, region=moved(m.region)) for m in group.measurements)
+    images = tuple(i if isinstance(i, Reference) else rebase_slice(i, array, canvas) for i in group.images)
+    object.__setattr__(group, "region", moved(group.region))
+    object.__setattr__(group, "measurements", measurements)
+    object.__setattr__(group, "images", images)
+    return group
 
 
 def _segment_of(region: SegmentReference) -> Any:
@@ -492,7 +514,8 @@ def read_report(path: str | os.PathLike[str] | bytes, source: Any = None, space:
         raise EncodingError(
             f"space={space!r} needs to know where the images lie, which this report does not say; pass source="
         )
-    regions = RegionReader(canvas, space)
+    array = None if record is None or space == "mm" else array_canvas(source, record)
+    regions = RegionReader(canvas, space, array)
     report._stored, report._source, report._description = stored, record, None
     report.groups = [read_group(item, regions) for item in find_groups(root)]
     report.observers = read_observers(root)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import dicom_ml as dml
 from dicom_ml.objects.report.canvas import Canvas, convert
+from tests.series import write_series
 
 from .scenes import NET, axial, group, oblique, regions_of_volume, slide, source_on
 
@@ -261,3 +262,52 @@ def test_whole_slices_where_only_images_are_allowed():
     box = dml.Box((3.4, 4.25, 5), (7.1, 9, 11.5))
     data = written(box, source_on(oblique()), coordinates="image", document="comprehensive")
     assert dml.read_report(data).groups[0].region == dml.Box((3, 4.25, 5), (7, 9, 11.5))
+
+
+# ---------------------------------------------------------------------- volumes that are not their whole series
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ct")
+    write_series(folder)
+    return dml.read_volume(folder)
+
+
+CHANGES = {
+    "cropped": lambda v: v.crop([slice(2, 9), slice(3, 18), slice(4, 15)]),
+    "flipped": lambda v: v.flip([0, 2]),
+    "turned": lambda v: v.orient("LPS"),
+    "resampled": lambda v: v.resample(spacing=(1.25, 0.8, 0.7)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_indices_are_those_of_the_array_given(whole, change):
+    """A box holds the same voxels of the patient, whichever array its indices count in."""
+    volume = CHANGES[change](whole)
+    box = dml.Box((1, 2, 3), (4, 5, 6))
+    report = dml.Report(volume, [group(box), group(dml.Point((1, 2, 3)))], NET)
+    corners = volume.grid.to_lps(box.corners - 0.5)
+    in_space = dml.read_report(report._bytes, space="mm").groups
+    low, high = in_space[0].region.bounds
+    np.testing.assert_allclose([low, high], [corners.min(axis=0), corners.max(axis=0)], atol=2e-3)
+    back = dml.read_report(report._bytes, source=volume).groups
+    assert back[0].region.close_to(box, 2e-3) and back[1].region.close_to(dml.Point((1, 2, 3)), 2e-3)
+    if change != "resampled":
+        assert dml.read_report(report._bytes, source=whole).groups[0].region.kind == "box"
+
+
+def test_slices_are_those_of_the_array_given(whole):
+    volume = whole.crop([slice(2, 9), slice(0, 20), slice(0, 16)])
+    made = dml.Report(volume, [group(images=[1]), group(dml.Circle((5, 5), 2, slice=1))], NET)
+    back = dml.read_report(made._bytes, source=volume)
+    assert back.groups[0].images[0].sop_instance_uid == whole.source.sop_instance_uids[3]
+    assert back.groups[1].region.close_to(dml.Circle((5, 5), 2, slice=1))
+    assert (
+        back.tree().find(value_type="SCOORD")[0].children[0].value.sop_instance_uid
+        == (whole.source.sop_instance_uids[3])
+    )
+    with pytest.raises(dml.GeometryError, match="no slice of the series"):
+        dml.Report(whole.resample(spacing=(1.1, 0.8, 0.7)), [group(images=[1])]).dataset
+    boxes = [[-3, 0, 0, 2, 40, 5]]
+    cut = dml.Report.from_detections(boxes, source=volume).groups[0].region
+    assert cut == dml.Box((0, 0, 0), (2, 20, 5))
