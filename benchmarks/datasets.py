@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from benchmarks import dicom_files, phantom, rle
+from benchmarks import dicom_files, phantom, rle, slide_files, slide_phantom
 from benchmarks.cache import Cache, dataset
 from benchmarks.registry import Size
 
@@ -160,3 +160,94 @@ def probability(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
         np.save(folder / f"organ-{number}.npy", values)
         boxes.append([[side.start, side.stop] for side in box])
     return {"segments": phantom.segment_names(20), "boxes": boxes}
+
+
+# ---- slides
+
+
+def _jpegs(tiles: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+    """JPEG of each tile, 4:2:2 as the slide says, and what those hold."""
+    import io
+
+    import imagecodecs
+    from PIL import Image
+
+    codes = [bytes(imagecodecs.jpeg8_encode(tile, level=slide_phantom.QUALITY, subsampling="422")) for tile in tiles]
+    # Decoded by Pillow, which is the truth: dicom_ml does not use it for this.
+    return codes, np.stack([np.asarray(Image.open(io.BytesIO(encoded))) for encoded in codes])
+
+
+@dataset("slide")
+def slide(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """A TILED_FULL slide, and its different tiles as decoding gives them."""
+    layout = slide_phantom.Layout(slide_phantom.side(size))
+    codes, decoded = _jpegs(slide_phantom.tissue(layout))
+    np.save(folder / "tiles.npy", decoded)
+    (folder / "slide").mkdir()
+    frames = [codes[which] for which in layout.which().tolist()]
+    where = slide_files.write_slide(folder / "slide" / "base.dcm", layout.side, size, frames)
+    np.save(folder / "frames.npy", where)
+    return {"side": layout.side}
+
+
+@dataset("slide-sparse")
+def slide_sparse(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """A TILED_SPARSE level: plain tiles in no order, some places empty."""
+    count = slide_phantom.sparse_frames(size)
+    along = int(np.ceil(np.sqrt(count))) + 1
+    rng = np.random.default_rng(13)
+    places = np.stack(np.divmod(rng.permutation(along * along)[:count], along), axis=1)
+    colours = rng.integers(40, 216, (64, 3), dtype=np.uint8)
+    plain = np.broadcast_to(colours[:, None, None], (64, slide_phantom.TILE, slide_phantom.TILE, 3))
+    codes, decoded = _jpegs(np.ascontiguousarray(plain))
+    which = rng.integers(0, len(codes), count)
+    (folder / "slide").mkdir()
+    path, side = folder / "slide" / "sparse.dcm", along * slide_phantom.TILE
+    frames = [codes[number] for number in which.tolist()]
+    _, header = slide_files.write_sparse_slide(path, side, size, places, frames)
+    wanted = count // 2  # the frame that the row reads
+    np.save(folder / "tile.npy", decoded[which[wanted]])
+    return {"header": header, "frame": wanted, "place": places[wanted].tolist(), "count": count, "side": side}
+
+
+@dataset("slide-labels")
+def slide_labels(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """The different tiles of the slide's label map."""
+    layout = slide_phantom.Layout(slide_phantom.side(size))
+    np.save(folder / "tiles.npy", slide_phantom.regions(layout))
+    return {"segments": list(slide_phantom.REGIONS)}
+
+
+@dataset("slide-seg")
+def slide_seg(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """The label map as a sparse BINARY segmentation of the slide."""
+    layout = slide_phantom.Layout(slide_phantom.side(size))
+    tiles = np.load(cache.get("slide-labels", size) / "tiles.npy")
+    source = cache.get("slide", size) / "slide" / "base.dcm"
+    packed, places, segments = [], [], []
+    inside = np.zeros(tiles.shape[1:], bool)
+    for number in range(1, len(slide_phantom.REGIONS) + 1):
+        bits = np.packbits((tiles == number).reshape(len(tiles), -1), axis=1, bitorder="little")
+        held = bits.any(axis=1)
+        for index, which in enumerate(layout.which().tolist()):
+            row, column = divmod(index, layout.along)
+            frame = bits[which]
+            if not held[which]:
+                continue
+            if layout.along - 1 in (row, column):
+                # What reaches past the slide is not part of it.
+                inside[...] = False
+                rows, columns = (layout.side - at * slide_phantom.TILE for at in (row, column))
+                inside[:rows, :columns] = tiles[which, :rows, :columns] == number
+                if not inside.any():
+                    continue
+                frame = np.packbits(inside, bitorder="little")
+            packed.append(frame.tobytes())
+            places.append((row, column))
+            segments.append(number)
+    path = folder / "tiled.seg.dcm"
+    offset = slide_files.write_tiled_seg(
+        path, layout.side, size, np.array(places), np.array(segments), b"".join(packed), source
+    )
+    np.save(folder / "frames.npy", np.column_stack([segments, places]))
+    return {"offset": offset}

@@ -73,14 +73,18 @@ def _verdict(result: RowResult) -> str:
     own = next((outcome for outcome in result.outcomes if outcome.name == OURS), None)
     reached = None if own is None or own.status != "ok" else _reached(result, own)
     kind = "" if reached is None else ("met" if reached <= row.goal else "unmet")
-    has_floor = any(outcome.name == FLOOR for outcome in result.outcomes)
-    shown = "" if reached is None else f", here {ratio(reached) if has_floor else seconds(reached)}"
+    shown = "" if reached is None else f", here {seconds(reached) if _in_seconds(result) else ratio(reached)}"
     return f" &middot; goal {escape(row.goal_text)} ({row.compare})<span class='{kind}'>{shown}</span>"
 
 
+def _in_seconds(result: RowResult) -> bool:
+    """Whether the goal is in seconds: the row says so, or has no floor."""
+    return result.row.goal_unit == "seconds" or not any(outcome.name == FLOOR for outcome in result.outcomes)
+
+
 def _reached(result: RowResult, own: Outcome) -> float | None:
-    """What is held against the goal: a ratio, or seconds in a row without a floor."""
-    if not any(outcome.name == FLOOR for outcome in result.outcomes):
+    """What is held against the goal: a ratio, or seconds."""
+    if _in_seconds(result):
         return own.median(result.row.compare)
     return own.ratio_cpu if result.row.compare == "cpu" else own.ratio_wall
 
@@ -98,7 +102,8 @@ def _bars(result: RowResult) -> str:
     }
     low = min(0.5 if floor is not None else math.inf, *(value[1] for value in values.values())) * 0.8
     low = max(low, 1e-6)
-    high = max(*(value[2] for value in values.values()), result.row.goal or 0.0, low * 2) * 1.1
+    goal = None if result.row.goal is None else result.row.goal / (unit if _in_seconds(result) else 1.0)
+    high = max(*(value[2] for value in values.values()), goal or 0.0, low * 2) * 1.1
     span = math.log(high / low)
 
     def x(value: float) -> float:
@@ -107,8 +112,8 @@ def _bars(result: RowResult) -> str:
     height = _STEP * len(result.outcomes) + 24
     parts = [f"<svg viewBox='0 0 {_WIDTH} {height}' role='img' aria-label='{escape(result.row.title)}'>"]
     lines = [(1.0, "floor", "--floor")] if floor is not None else []
-    if result.row.goal is not None:
-        lines.append((result.row.goal, "goal", "--ours"))
+    if goal is not None:
+        lines.append((goal, "goal", "--ours"))
     for value, name, colour in lines:
         parts.append(
             f"<line x1='{x(value):.1f}' x2='{x(value):.1f}' y1='16' y2='{height}' stroke='var({colour})' "

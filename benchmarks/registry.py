@@ -122,7 +122,7 @@ class Row:
 
     ``check`` raises :class:`WrongResult`. Where the row ``writes``, it looks at ``case.output`` in a process of
     the harness's own interpreter; otherwise it looks at the job's result in the worker. ``compare`` says which
-    time the goal is about.
+    time the goal is about; a goal is a ratio to the floor, or ``goal_unit`` says that it is in seconds.
     """
 
     name: str
@@ -135,6 +135,7 @@ class Row:
     compare: str = "wall"
     goal: float | None = None
     goal_text: str = ""
+    goal_unit: str = "ratio"
     warm_up: bool = True
     note: str = ""
 
