@@ -13,12 +13,14 @@ import numpy.typing as npt
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.arrays import as_array
 
-__all__ = ["ChannelMask", "LabelMask", "Mask", "as_mask"]
+__all__ = ["ChannelMask", "LabelMask", "Mask", "as_mask", "held_values"]
 
 Array = npt.NDArray[Any]
 #: First row, end row, first column, end column of what is not zero; columns are multiples of 64, where the plane
 #: is so wide, so that packed rows are whole 64-bit words.
 Box = tuple[int, int, int, int]
+#: Values up to which each is looked for by itself.
+_FEW = 12
 
 
 class Mask(ABC):
@@ -91,11 +93,10 @@ class LabelMask(Mask):
             plane = self.array[d]
             box = nonzero_box(plane)
             self._boxes.append(box)
-            values = _values(plane[box[0] : box[1], box[2] : box[3]])
-            for value in values:
+            for value in held_values(plane[box[0] : box[1], box[2] : box[3]]):
                 if value in place:
                     found[place[value], d] = True
-                elif value:
+                else:
                     unknown.setdefault(value, d)
         if unknown:
             listed = ", ".join(f"{v} (first on slice {d})" for v, d in sorted(unknown.items())[:8])
@@ -297,16 +298,19 @@ def nonzero_box(plane: Array) -> Box:
     return first, end, left // unit * unit, min(plane.shape[1], -(-right // unit) * unit)
 
 
-def _values(plane: Array) -> list[int]:
-    """Distinct values of a plane of integers."""
+def held_values(plane: Array) -> list[int]:
+    """Distinct values of a plane of integers, without 0."""
     if plane.size == 0:
         return []
-    if plane.dtype.kind == "b" or plane.dtype == np.uint8:
-        return [int(v) for v in np.flatnonzero(np.bincount(plane.ravel(), minlength=2))]
-    low, high = int(plane.min()), int(plane.max())
+    low = 0 if plane.dtype.kind in "bu" else int(plane.min())
+    high = int(plane.max())
+    if low >= 0 and high <= _FEW:
+        # a look at every pixel takes far less than counting them
+        return [value for value in range(1, high + 1) if (plane == value).any()]
     if low >= 0 and high < 1 << 16:
-        return [int(v) for v in np.flatnonzero(np.bincount(plane.ravel().astype(np.int64, copy=False)))]
-    return [int(v) for v in np.unique(plane)]
+        small = plane.ravel() if plane.dtype == np.uint8 else plane.ravel().astype(np.int64, copy=False)
+        return [int(v) for v in np.flatnonzero(np.bincount(small)) if v]
+    return [int(v) for v in np.unique(plane) if v]
 
 
 def _ranges(numbers: Sequence[int]) -> str:
