@@ -14,7 +14,8 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -26,7 +27,8 @@ __all__ = ["FrameSpool", "Key"]
 #: What a frame is: four integers of the caller's choosing, such as (segment, plane, tile row, tile column).
 Key = tuple[int, int, int, int]
 
-_RECORD = struct.Struct("<4iqqII")
+_BODY, _CHECK = struct.Struct("<4iqq"), struct.Struct("<II")
+_RECORD = struct.Struct("<4iqqII")  # both of them
 _PLAN = "plan.json"
 _COPY_BYTES = 1 << 22
 
@@ -64,7 +66,7 @@ class FrameSpool:
         self._index = open(self._index_path, "ab", buffering=0)
         self._data.truncate(end)
         self._index.truncate(records * _RECORD.size)
-        self._end = end
+        self._end, self._index_end = end, records * _RECORD.size
         self.refresh()
 
     def _keep_plan(self) -> None:
@@ -93,9 +95,13 @@ class FrameSpool:
     # ------------------------------------------------------------------ content
     def refresh(self) -> None:
         """Look again at what other processes have written."""
+        paths = sorted(self.folder.glob("*.index"))
+        alone = paths == [self._index_path] and self._shards == [self._data_path]
+        if alone and self._index_path.stat().st_size == self._index_end:
+            return  # all that is there was written here
         found: dict[Key, tuple[int, int, int]] = {}
         shards: list[Path] = []
-        for index_path in sorted(self.folder.glob("*.index")):
+        for index_path in paths:
             data_path = index_path.with_suffix(".frames")
             shards.append(data_path)
             size = data_path.stat().st_size if data_path.exists() else 0
@@ -129,18 +135,37 @@ class FrameSpool:
         bool
             Whether it was new.
         """
-        view = memoryview(frame).cast("B")
+        return self.put_all([(key, frame)])
+
+    def put_all(self, frames: Sequence[tuple[Key, bytes | memoryview]]) -> bool:
+        """Keep frames, as :meth:`put` does, in one go: of those after a half-written one none is believed.
+
+        Returns
+        -------
+        bool
+            Whether the last was new.
+        """
         with self._lock:
-            if key in self._places:
+            new = [(key, memoryview(frame).cast("B")) for key, frame in frames if key not in self._places]
+            if not new:
                 return False
-            offset = self._end
-            left = view
-            while len(left):
-                left = left[self._data.write(left) or 0 :]
-            self._end += len(view)
-            self._index.write(_record(key, offset, len(view)))
-            self._places[key] = (self._own, offset, len(view))
-            return True
+            places, end = [], self._end
+            try:
+                for key, view in new:
+                    _write_all(self._data, view)
+                    places.append((key, (self._own, end, len(view))))
+                    end += len(view)
+                records = b"".join(_record(key, offset, length) for key, (_, offset, length) in places)
+                _write_all(self._index, memoryview(records))
+            except BaseException:
+                # a full disk, say: what was half written must not move the frames that follow
+                self._data.truncate(self._end)
+                self._index.truncate(self._index_end)
+                raise
+            self._end = end
+            self._index_end += len(records)
+            self._places.update(places)
+            return new[-1][0] == frames[-1][0]
 
     def frames(self, keys: Iterable[Key]) -> Iterator[bytes]:
         """Frames one after the other, in the order of ``keys``."""
@@ -148,6 +173,29 @@ class FrameSpool:
             for key in keys:
                 shard, offset, length = self._places[key]
                 yield files.read(self._shards[shard], offset, length)
+
+    def scattered(self, keys: Iterable[Key]) -> Iterator[tuple[int, memoryview]]:
+        """Frames in the order in which they lie on disk, each with its place among ``keys``.
+
+        That is for objects whose frames may be written in any order: the spool is read in long runs. Keys that are
+        not there are left out. A frame is good until the next one is asked for.
+        """
+        found = [(*place, i) for i, key in enumerate(keys) if (place := self._places.get(key)) is not None]
+        found.sort()
+        with _Files() as files:
+            first = 0
+            while first < len(found):
+                shard, start = found[first][:2]
+                last, end = first, start
+                while last < len(found):
+                    other, offset, length, _ = found[last]
+                    if other != shard or (last > first and offset + length - start > _COPY_BYTES):
+                        break
+                    end, last = offset + length, last + 1
+                run = memoryview(files.read(self._shards[shard], start, end - start))
+                for _, offset, length, i in found[first:last]:
+                    yield i, run[offset - start : offset - start + length]
+                first = last
 
     # ------------------------------------------------------------------ end
     def close(self) -> None:
@@ -169,9 +217,16 @@ class FrameSpool:
         self.close()
 
 
+def _write_all(file: FileIO, view: memoryview) -> None:
+    written = file.write(view)
+    while written != len(view):
+        view = view[written or 0 :]
+        written = file.write(view)
+
+
 def _record(key: Key, offset: int, length: int) -> bytes:
-    body = _RECORD.pack(*key, offset, length, 0, 0)[: _RECORD.size - 8]
-    return body + struct.pack("<II", zlib.crc32(body), 0)
+    body = _BODY.pack(*key, offset, length)
+    return body + _CHECK.pack(zlib.crc32(body), 0)
 
 
 def _records(path: Path) -> Iterator[tuple[Key, int, int]]:
@@ -201,8 +256,7 @@ class _Files:
         file = self._open.get(path)
         if file is None:
             file = self._open[path] = open(path, "rb", buffering=0)
-        if file.tell() != offset:
-            file.seek(offset)
+        file.seek(offset)
         parts, left = [], length
         while left:
             part = file.read(min(left, _COPY_BYTES))

@@ -135,12 +135,14 @@ class TileStream(ABC):
         if seen in self._spool:
             return False
         padded = self.tiling.pad(self.check(as_array(tile)), int(row), int(column))
+        frames: list[tuple[Key, bytes | memoryview]] = []
         for channel, frame in self.split(padded):
             data = self.encode(frame, channel)
             if data is not None:
-                self._spool.put((channel, 0, *place), data)
+                frames.append(((channel, 0, *place), data))
         # written last: a tile counts as seen when all its frames are safe
-        return self._spool.put(seen, self.note(padded))
+        frames.append((seen, self.note(padded)))
+        return self._spool.put_all(frames)
 
     def has(self, row: int, column: int) -> bool:
         """Whether the tile is there already."""
@@ -204,12 +206,12 @@ class TileStream(ABC):
         size = self.frame_bytes()
         native = NativeFrames(file, vr, size * len(keys), tag)
         zero = [not any(self.empty(channel)) for channel in range(self.channels)]
-        present = self._spool.frames(key for key in keys if key in self._spool)
-        for i, key in enumerate(keys):
-            if key in self._spool:
-                native.write(i * size, next(present))
-            elif not zero[key[0]]:
-                native.write(i * size, self.empty(key[0]))
+        for i, frame in self._spool.scattered(keys):
+            native.write(i * size, frame)
+        if not all(zero):
+            for i, key in enumerate(keys):
+                if not zero[key[0]] and key not in self._spool:
+                    native.write(i * size, self.empty(key[0]))
         native.close()
 
     def _check_size(self) -> None:

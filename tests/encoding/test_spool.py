@@ -97,3 +97,55 @@ def test_a_folder_that_was_changed_is_noticed(tmp_path):
         (tmp_path / "s/0.frames").write_bytes(b"")
         with pytest.raises(FileError, match="inside of a frame"):
             list(spool.frames([key(0)]))
+
+
+def test_several_frames_in_one_go_and_back_as_they_lie(tmp_path):
+    order = [int(i) for i in np.random.default_rng(1).permutation(30)]
+    with FrameSpool(tmp_path / "s", PLAN, shard="b") as spool:
+        spool.put(key(order[3]), frame(order[3]))
+        assert spool.put_all([(key(i), frame(i)) for i in order[:10]])
+        assert not spool.put_all([(key(order[10]), frame(order[10])), (key(order[0]), b"again")])
+        assert not spool.put_all([])
+    with FrameSpool(tmp_path / "s", PLAN, shard="a") as spool:
+        spool.put_all([(key(i), frame(i)) for i in order[11:]])
+        wanted = [key(i) for i in range(35)]
+        found = [(i, bytes(data)) for i, data in spool.scattered(wanted)]
+        assert sorted(found) == [(i, frame(i)) for i in range(30)]
+        assert [i for i, _ in found] == [*order[11:], order[3], *(i for i in order[:11] if i != order[3])]
+
+
+def test_long_runs_are_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("dicom_ml.encoding.spool._COPY_BYTES", 400)
+    with FrameSpool(tmp_path / "s", PLAN) as spool:
+        spool.put_all([(key(i), frame(i)) for i in range(40)])
+        assert [(i, bytes(data)) for i, data in spool.scattered(map(key, range(40)))] == [
+            (i, frame(i)) for i in range(40)
+        ]
+
+
+def test_a_write_that_fails_leaves_no_trace(tmp_path, monkeypatch):
+    import dicom_ml.encoding.spool as module
+
+    whole = module._write_all
+    with FrameSpool(tmp_path / "s", PLAN) as spool:
+        spool.put(key(0), frame(0))
+
+        def full(file, view):
+            whole(file, view[: len(view) // 2])
+            raise OSError(28, "No space left on device")
+
+        for failing in (1, 2, 3):  # the first frame, the second, the records
+            calls = iter(range(1, 4))
+            monkeypatch.setattr(
+                module,
+                "_write_all",
+                lambda file, view, calls=calls, at=failing: (full if next(calls) == at else whole)(file, view),
+            )
+            with pytest.raises(OSError, match="space"):
+                spool.put_all([(key(1), frame(1)), (key(2), frame(2))])
+            assert len(spool) == 1
+        monkeypatch.setattr(module, "_write_all", whole)
+        spool.put_all([(key(1), frame(1)), (key(2), frame(2))])
+        assert list(spool.frames(spool.listed())) == [frame(i) for i in range(3)]
+    with FrameSpool(tmp_path / "s", PLAN) as spool:
+        assert list(spool.frames(spool.listed())) == [frame(i) for i in range(3)]
