@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,9 @@ __all__ = [
 #: Dimension indices of tiles (PS3.3 C.7.6.17.3 example): column and row of the first pixel.
 BY_COLUMN = (0x0048021E, 0x0048021A, "Column position")
 BY_ROW = (0x0048021F, 0x0048021A, "Row position")
+# Column and Row Position In Total Image Pixel Matrix, explicit little endian
+_PLACE = struct.Struct("<HH2sHiHH2sHi")
+_COLUMN_AT, _ROW_AT = (0x0048, 0x021E, b"SL", 4), (0x0048, 0x021F, b"SL", 4)
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,9 @@ def tile_frame_groups(
     content: list[bytes] = []
     # elements ascend by tag; real world values (0040,9096) come before the plane position, a segment after it
     first = bool(identities) and struct.unpack("<HH", identities[0][:4]) < (0x0048, 0x021A)
+    # all but the index values is the same for every frame
+    length = 12 if identities else 8
+    index_head = sequence_bytes(0x00209111, [element_bytes(0x00209157, "UL", bytes(length))])[:-length]
     listed = zip(
         channel_of.tolist(), row_of.tolist(), column_of.tolist(), starts.tolist(), points.tolist(), strict=True
     )
@@ -254,19 +261,18 @@ def tile_frame_groups(
             index = struct.pack("<3I", channel + 1, column_rank[column], row_rank[row])
         else:
             index = struct.pack("<2I", column_rank[column], row_rank[row])
-        frame_content = sequence_bytes(0x00209111, [element_bytes(0x00209157, "UL", index)])
         own = identities[channel] if identities else b""
-        content.append(item_bytes(frame_content + (own + place if first else place + own)))
+        content.append(item_bytes(index_head + index + (own + place if first else place + own)))
     return element_bytes(0x52009230, "SQ", b"".join(content))
 
 
 def _plane_position(point: Sequence[float], row: int, column: int) -> bytes:
-    offsets = [
-        element_bytes(tag, "DS", number_string(value).encode())
-        for tag, value in zip((0x0040072A, 0x0040073A, 0x0040074A), point, strict=True)
-    ]
-    places = [
-        element_bytes(0x0048021E, "SL", struct.pack("<i", column)),
-        element_bytes(0x0048021F, "SL", struct.pack("<i", row)),
-    ]
-    return sequence_bytes(0x0048021A, [b"".join(offsets + places)])
+    x, y, z = point
+    offsets = _offset(0x0040072A, x) + _offset(0x0040073A, y) + _offset(0x0040074A, z)
+    return sequence_bytes(0x0048021A, [offsets + _PLACE.pack(*_COLUMN_AT, column, *_ROW_AT, row)])
+
+
+@lru_cache(maxsize=4096)
+def _offset(tag: int, value: float) -> bytes:
+    """An offset in slide coordinates: on most slides all tiles of a row, or of a column, share it."""
+    return element_bytes(tag, "DS", number_string(value).encode())

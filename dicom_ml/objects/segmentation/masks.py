@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.arrays import as_array
 
-__all__ = ["ChannelMask", "LabelMask", "Mask", "as_mask", "held_values"]
+__all__ = ["ChannelMask", "LabelMask", "Mask", "as_mask", "held_values", "label_planes"]
 
 Array = npt.NDArray[Any]
 #: First row, end row, first column, end column of what is not zero; columns are multiples of 64, where the plane
@@ -311,6 +311,14 @@ def held_values(plane: Array) -> list[int]:
         small = plane.ravel() if plane.dtype == np.uint8 else plane.ravel().astype(np.int64, copy=False)
         return [int(v) for v in np.flatnonzero(np.bincount(small)) if v]
     return [int(v) for v in np.unique(plane) if v]
+
+
+def label_planes(plane: Array) -> list[tuple[int, npt.NDArray[np.bool_]]]:
+    """Each value that a plane of integers holds, but 0, and where."""
+    if plane.dtype.kind == "u" and plane.size and (high := int(plane.max())) <= _FEW:
+        planes = ((value, plane == value) for value in range(1, high + 1))
+        return [(value, inside) for value, inside in planes if inside.any()]
+    return [(value, plane == value) for value in held_values(plane)]
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -37,7 +37,7 @@ from dicom_ml.objects.derived import (
 from dicom_ml.objects.pixels import EXTENDED_FROM, encode_ahead
 from dicom_ml.objects.segmentation.descriptions import Segment
 from dicom_ml.objects.segmentation.header import Coding, add_segmentation_image, add_segments
-from dicom_ml.objects.segmentation.masks import held_values
+from dicom_ml.objects.segmentation.masks import held_values, label_planes
 from dicom_ml.objects.segmentation.reading import SegmentedFrames
 from dicom_ml.objects.stored_tiles import StoredTiles
 from dicom_ml.objects.tile_stream import TileStream
@@ -180,9 +180,6 @@ class SegmentationStream(TileStream):
         if tile.ndim == 2:
             if tile.dtype.kind not in "iu":
                 raise EncodingError(f"a tile of segment numbers holds integers, found {tile.dtype}")
-            unknown = [value for value in held_values(tile) if value not in self._channel_of]
-            if unknown:
-                raise EncodingError(f"the tile holds values that no segment has: {unknown[:8]}")
             return tile
         if tile.ndim != 3 or tile.shape[0] != count:
             raise EncodingError(f"a tile is (rows, columns) or ({count}, rows, columns), found {tile.shape}")
@@ -195,18 +192,27 @@ class SegmentationStream(TileStream):
 
     def split(self, tile: Array) -> Iterator[tuple[int, Array]]:
         """Channels that hold anything, or the label map."""
-        if self._made.coding.kind == "labelmap":
-            yield 0, tile if tile.ndim == 2 else _labels_of(tile, self._numbers)
-        elif tile.ndim == 2:
-            for value in held_values(tile):
-                yield self._channel_of[value], tile == value
-        else:
-            yield from enumerate(tile)
+        labelmap = self._made.coding.kind == "labelmap"
+        if tile.ndim == 3:
+            yield from [(0, _labels_of(tile, self._numbers))] if labelmap else enumerate(tile)
+            return
+        planes = [] if labelmap else label_planes(tile)
+        values = held_values(tile) if labelmap else [value for value, _ in planes]
+        unknown = [value for value in values if value not in self._channel_of]
+        if unknown:
+            raise EncodingError(f"the tile holds values that no segment has: {unknown[:8]}")
+        if labelmap:
+            yield 0, tile
+        for value, inside in planes:
+            yield self._channel_of[value], inside
 
     def encode(self, tile: Array, channel: int) -> bytes | None:
         """Bytes of a frame; None where it is empty."""
         stored = self._made.stored(tile)
-        return self._made.pack(stored, self.syntax) if stored.any() else None
+        if is_encapsulated(self.syntax) and not stored.any():
+            return None  # not worth encoding
+        data = self._made.pack(stored, self.syntax)
+        return data if data != self._blank else None
 
     def frame_bytes(self) -> int:
         """Bytes of an uncompressed frame."""
@@ -353,13 +359,19 @@ class MadeTiledSegmentation(TiledObject):
         size = self.frame_bytes
         native = NativeFrames(file, "OW" if self.coding.bits == 16 else "OB", size * count)
 
-        def put(i: int) -> None:
-            if self.presence[self.channel_of[i], self.row_of[i], self.column_of[i]]:
+        held = np.flatnonzero(self.presence[self.channel_of, self.row_of, self.column_of])
+        places = self.row_of[held] * self.tiling.counts[1] + self.column_of[held]
+        order = held[np.argsort(places, kind="stable")]
+        tiles = np.split(order, np.flatnonzero(np.diff(np.sort(places))) + 1)
+
+        def put(frames: npt.NDArray[np.intp]) -> None:
+            # the frames of a tile one after the other: its pixels are fetched from memory once
+            for i in frames.tolist():
                 stored = self._plane(i)
                 data = np.packbits(stored, bitorder="little") if self.kind == "binary" else np.ascontiguousarray(stored)
                 native.write(i * size, data.data)
 
-        parallel_for(put, range(count), None if count * size > 1 << 20 else 1)
+        parallel_for(put, tiles if len(order) else [], None if count * size > 1 << 20 else 1)
         native.close()
 
     def in_memory(self) -> bytes:
