@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from dicom_ml.data.module import VolumeDataModule as VolumeDataModule
     from dicom_ml.data.records import find_series as find_series
     from dicom_ml.data.records import split_by_patient as split_by_patient
+    from dicom_ml.data.tiles import BalancedSampler as BalancedSampler
+    from dicom_ml.data.tiles import SlideSampler as SlideSampler
+    from dicom_ml.data.tiles import TileDataset as TileDataset
+    from dicom_ml.data.tissue import TissueMap as TissueMap
+    from dicom_ml.data.tissue import tissue_mask as tissue_mask
 
 _HOMES = {
+    "BalancedSampler": "dicom_ml.data.tiles",
+    "SlideSampler": "dicom_ml.data.tiles",
+    "TileDataset": "dicom_ml.data.tiles",
+    "TissueMap": "dicom_ml.data.tissue",
     "VolumeDataModule": "dicom_ml.data.module",
     "VolumeDataset": "dicom_ml.data.dataset",
     "collate_items": "dicom_ml.data.dataset",
     "find_series": "dicom_ml.data.records",
     "split_by_patient": "dicom_ml.data.records",
+    "tissue_mask": "dicom_ml.data.tissue",
 }
 
 __all__ = sorted(_HOMES)
