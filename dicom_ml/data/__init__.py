@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dicom_ml.data.dataset import VolumeDataset as VolumeDataset
     from dicom_ml.data.dataset import collate_items as collate_items
+    from dicom_ml.data.inference import predict_slide as predict_slide
     from dicom_ml.data.module import VolumeDataModule as VolumeDataModule
     from dicom_ml.data.records import find_series as find_series
     from dicom_ml.data.records import split_by_patient as split_by_patient
@@ -30,6 +31,7 @@ _HOMES = {
     "VolumeDataset": "dicom_ml.data.dataset",
     "collate_items": "dicom_ml.data.dataset",
     "find_series": "dicom_ml.data.records",
+    "predict_slide": "dicom_ml.data.inference",
     "split_by_patient": "dicom_ml.data.records",
     "tissue_mask": "dicom_ml.data.tissue",
 }
