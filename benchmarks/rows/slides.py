@@ -10,11 +10,10 @@ import numpy as np
 
 from benchmarks import slide_judge
 from benchmarks.registry import FLOOR, OURS, Case, Competitor, Job, Row, register
-from benchmarks.slide_judge import TileRecord
+from benchmarks.slide_judge import BATCH, TileRecord
 from benchmarks.slide_phantom import TILE
 
 PATCH = 512
-_BATCH = 64  # tiles that those with a call for many are asked for at once
 
 
 def encoded_frames(case: Case) -> list[bytes]:
@@ -57,11 +56,10 @@ def prepare_tiles_dicom_ml(threads: int) -> Any:
         def job() -> TileRecord:
             record = TileRecord(case)
             positions = slide.tile_positions()
-            for start in range(0, len(positions), _BATCH):
-                tiles = slide.read_tiles(0, positions[start : start + _BATCH], threads=threads)
+            for start in range(0, len(positions), BATCH):
+                tiles = slide.read_tiles(0, positions[start : start + BATCH], threads=threads)
                 for index, tile in enumerate(tiles, start=start):
-                    # A view would keep its whole batch alive.
-                    record.add(index, tile.copy() if index % slide_judge.KEPT_EVERY == 0 else tile)
+                    record.add(index, tile)
             return record
 
         return job
@@ -148,8 +146,8 @@ def prepare_tiles_pydcm(case: Case) -> Job:
 
     def job() -> TileRecord:
         record = TileRecord(case)
-        for start in range(0, record.count, _BATCH):
-            indices = range(start, min(start + _BATCH, record.count))
+        for start in range(0, record.count, BATCH):
+            indices = range(start, min(start + BATCH, record.count))
             wanted = [(index % along, index // along) for index in indices]
             for index, tile in zip(indices, slide.read_tiles(0, wanted, rgba=False), strict=True):
                 record.add(index, tile)
