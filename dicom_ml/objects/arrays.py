@@ -20,7 +20,7 @@ def as_array(mask: Any) -> npt.NDArray[Any]:
     EncodingError
         If it is neither, or holds neither booleans nor real numbers.
     """
-    if hasattr(mask, "detach"):
+    if not isinstance(mask, np.ndarray) and hasattr(mask, "detach"):
         mask = mask.detach().cpu()
         if hasattr(mask, "as_tensor"):
             mask = mask.as_tensor()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,12 +68,12 @@ class Tiling:
             raise EncodingError(f"a tile has 1 to 65535 rows and columns, found {tile}")
         object.__setattr__(self, "tile", tile)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the matrix."""
         return self.grid.shape[1], self.grid.shape[2]
 
-    @property
+    @cached_property
     def counts(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
         return -(-self.shape[0] // self.tile[0]), -(-self.shape[1] // self.tile[1])
