@@ -14,14 +14,14 @@ from dicom_ml.errors import CodeError, DicomMLError, EncodingError
 from dicom_ml.objects.segmentation import Segment, Segmentation
 from dicom_ml.source import SourceSeries
 
-__all__ = ["class_channels", "class_labels"]
+__all__ = ["SegmentClass", "class_channels", "class_labels", "find_classes"]
 
 Array = npt.NDArray[Any]
 Wanted = Sequence[Any] | Mapping[Any, int] | None
 
 
 @dataclass(frozen=True)
-class _Class:
+class SegmentClass:
     """A class and, for each file, the numbers of the segments that belong to it."""
 
     name: Any
@@ -42,17 +42,17 @@ def _fits(segment: Segment, name: Any) -> bool:
         return False
 
 
-def _classes(files: Sequence[Segmentation], wanted: Wanted, missing: str) -> list[_Class]:
+def find_classes(files: Sequence[Segmentation], wanted: Wanted, missing: str) -> list[SegmentClass]:
     if wanted is None:
         return [
-            _Class(
+            SegmentClass(
                 s.label, int(s.number or 0), tuple((int(s.number or 0),) if i == at else () for i in range(len(files)))
             )
             for at, file in enumerate(files)
             for s in file.segments
         ]
     pairs = list(wanted.items()) if isinstance(wanted, Mapping) else [(name, i) for i, name in enumerate(wanted, 1)]
-    found: list[_Class] = []
+    found: list[SegmentClass] = []
     for name, value in pairs:
         numbers = tuple(tuple(int(s.number or 0) for s in file.segments if _fits(s, name)) for file in files)
         if not any(numbers) and missing == "error":
@@ -60,7 +60,7 @@ def _classes(files: Sequence[Segmentation], wanted: Wanted, missing: str) -> lis
             raise CodeError(
                 f"no segment is {name!r}; there are {have}. Pass missing='empty' where that is as it should be"
             )
-        found.append(_Class(name, int(value), numbers))
+        found.append(SegmentClass(name, int(value), numbers))
     return found
 
 
@@ -80,7 +80,7 @@ def class_labels(
         raise EncodingError(
             f"{len(files)} files each count their segments from 1: say with segments= which class each one becomes"
         )
-    classes = _classes(files, wanted, missing)
+    classes = find_classes(files, wanted, missing)
     assert on.grid is not None
     top = max((c.value for c in classes), default=0)
     if top > 65535 or min((c.value for c in classes), default=1) < 1:
@@ -101,7 +101,7 @@ def class_labels(
     return _painted(files, on, classes, overlap, threshold, out_type, placing)
 
 
-def _one_each(files: Sequence[Segmentation], classes: Sequence[_Class]) -> list[int] | None:
+def _one_each(files: Sequence[Segmentation], classes: Sequence[SegmentClass]) -> list[int] | None:
     """Segment number of each class that has one, where there is one file and no class or segment is shared."""
     if len(files) != 1 or any(len(c.numbers[0]) > 1 for c in classes):
         return None
@@ -112,7 +112,7 @@ def _one_each(files: Sequence[Segmentation], classes: Sequence[_Class]) -> list[
 def _painted(
     files: Sequence[Segmentation],
     on: SourceSeries,
-    classes: Sequence[_Class],
+    classes: Sequence[SegmentClass],
     overlap: str,
     threshold: float,
     dtype: npt.DTypeLike,
@@ -138,7 +138,7 @@ def _painted(
     return out
 
 
-def _union(files: Sequence[Segmentation], on: SourceSeries, one: _Class, threshold: float, placing: Any) -> Array:
+def _union(files: Sequence[Segmentation], on: SourceSeries, one: SegmentClass, threshold: float, placing: Any) -> Array:
     assert on.grid is not None
     mask = np.zeros(on.grid.shape, bool)
     for file, numbers in zip(files, one.numbers, strict=True):
@@ -151,7 +151,7 @@ def class_channels(
     files: Sequence[Segmentation], on: SourceSeries, wanted: Wanted, missing: str, **placing: Any
 ) -> Array:
     """A channel for each class, ``(S, D, H, W)``: bool, or float32 where a file holds fractions."""
-    classes = _classes(files, wanted, missing)
+    classes = find_classes(files, wanted, missing)
     assert on.grid is not None
     fractional = any(file.kind == "fractional" for file in files)
     numbers = _one_each(files, classes)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dicom_ml.data.tissue import TissueMap
+from dicom_ml.bridge.tissue import TissueMap
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.parametric_map import ParametricMap
 from dicom_ml.objects.segmentation import Segment, Segmentation

@@ -12,7 +12,7 @@ from dicom_ml.data.dataset import VolumeDataset, collate_items
 from dicom_ml.data.records import as_record, find_series, split_by_patient
 from dicom_ml.errors import SeriesError
 
-__all__ = ["VolumeDataModule"]
+__all__ = ["VolumeDataModule", "worker_init"]
 
 _PARTS = ("train", "val", "test", "predict")
 
@@ -135,7 +135,7 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         options: dict[str, Any] = {
             "collate_fn": collate_items,
             "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": _worker_init(),
+            "worker_init_fn": worker_init(),
         }
         options |= self.loader_options
         return torch.utils.data.DataLoader(
@@ -153,7 +153,7 @@ def _records(value: Any) -> list[Any]:
     return [as_record(item) for item in value]
 
 
-def _worker_init() -> Any:
+def worker_init() -> Any:
     """MONAI's random transforms hold their own state, which every worker must have another of."""
     if not has_monai():
         return None

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from dicom_ml.errors import DicomMLWarning, SeriesError
+from dicom_ml.source import SourceSeries
 
-__all__ = ["Record", "as_record", "find_series", "patient_key", "split_by_patient"]
+__all__ = ["Record", "as_record", "find_series", "find_slides", "patient_key", "split_by_patient"]
 
 Record: TypeAlias = dict[str, Any]
 
@@ -26,6 +27,7 @@ _NO_VOLUMES = (
     "1.2.840.10008.5.1.4.1.1.481.2",
     "1.2.840.10008.5.1.4.1.1.77.1.6",
 )
+_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "PatientID",
     "IssuerOfPatientID", "Rows", "SamplesPerPixel",
@@ -63,6 +65,52 @@ def find_series(
     SeriesError
         If there is no series.
     """
+
+    def wanted(head: Any) -> bool:
+        if str(head.get("SOPClassUID", "")) in _NO_VOLUMES:
+            return False
+        if not head.get("Rows") or int(head.get("SamplesPerPixel") or 1) != 1:
+            return False
+        return modalities is None or str(head.get("Modality") or "") in modalities
+
+    found = _find(folder, wanted, labels)
+    if not found:
+        raise SeriesError(f"{os.fspath(folder)} holds no image series" + (f" of {modalities}" if modalities else ""))
+    return found
+
+
+def find_slides(folder: str | os.PathLike[str], *, labels: bool = True) -> list[Record]:
+    """Find the slides (slide microscopy series) under a folder, and the segmentations that refer to them.
+
+    Parameters
+    ----------
+    folder : path
+        Walked with its subfolders.
+    labels : bool
+        Look for segmentations of the slides found; they stand under ``"segmentations"``.
+
+    Returns
+    -------
+    list of dict
+        One for each series, as :func:`find_series` gives them.
+
+    Raises
+    ------
+    SeriesError
+        If there is no slide.
+    """
+    found = _find(folder, lambda head: str(head.get("SOPClassUID", "")) == _SLIDE, labels)
+    if not found:
+        raise SeriesError(f"{os.fspath(folder)} holds no slide (SM, VL Whole Slide Microscopy Image)")
+    for record in found:
+        # what a segmentation means for the tiles of a slide is for SegmentationLabels to say
+        if "label" in record:
+            record["segmentations"] = record.pop("label")
+    return found
+
+
+def _find(folder: str | os.PathLike[str], wanted: Callable[[Any], bool], labels: bool) -> list[Record]:
+    """Records of the series whose heads are wanted."""
     series: dict[str, Record] = {}
     segmentations: list[tuple[str, set[str]]] = []
     broken: list[str] = []
@@ -75,12 +123,7 @@ def find_series(
                 if labels:
                     segmentations.append((path, _referenced_series(path)))
                 continue
-            if str(head.get("SOPClassUID", "")) in _NO_VOLUMES:
-                continue
-            if not head.get("Rows") or int(head.get("SamplesPerPixel") or 1) != 1:
-                continue
-            modality = str(head.get("Modality") or "")
-            if modalities is not None and modality not in modalities:
+            if not wanted(head):
                 continue
             uid = str(head.get("SeriesInstanceUID") or "")
             record = series.setdefault(
@@ -90,7 +133,7 @@ def find_series(
                     "patient": _digest(head),
                     "study_instance_uid": str(head.get("StudyInstanceUID") or ""),
                     "series_instance_uid": uid,
-                    "modality": modality,
+                    "modality": str(head.get("Modality") or ""),
                 },
             )
             record["image"].append(path)
@@ -100,13 +143,11 @@ def find_series(
         warnings.warn(
             f"{len(broken)} files cannot be understood and were left out; the first: {broken[0]}",
             DicomMLWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     for path, uids in segmentations:
         for uid in uids & series.keys():
             series[uid].setdefault("label", []).append(path)
-    if not series:
-        raise SeriesError(f"{os.fspath(folder)} holds no image series" + (f" of {modalities}" if modalities else ""))
     return list(series.values())
 
 
@@ -149,6 +190,11 @@ def _digest(head: Any) -> str:
     return hashlib.sha256(f"{issuer}\0{identifier}".encode()).hexdigest()[:16]
 
 
+def _first_value(element: Any) -> Any:
+    """Value of an element in the DICOM JSON model."""
+    return ((element or {}).get("Value") or [""])[0]
+
+
 def patient_key(record: Any) -> str:
     """What tells a record's patient from others: its ``"patient"``, else a digest of the images' Patient ID.
 
@@ -162,6 +208,12 @@ def patient_key(record: Any) -> str:
     if named not in (None, ""):
         return str(named)
     image = record.get("image")
+    source = getattr(image, "source", None)
+    if isinstance(source, SourceSeries):
+        key = _digest({k: _first_value(source.attributes.get(k)) for k in ("PatientID", "IssuerOfPatientID")})
+        if key:
+            return key
+        image = None
     first = next(iter(image), None) if isinstance(image, (list, tuple)) else image
     if first is not None and os.path.isdir(first):
         heads = (head for head in map(_head, _files(first)) if head is not None)

@@ -1,34 +1,26 @@
-"""Tiles of slides for torch: a map-style dataset, and samplers that keep to a slide and to each tile once."""
+"""Tiles of slides for torch: a map-style dataset that says of every tile where it belongs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from dicom_ml.data.tissue import TissueMap
-from dicom_ml.errors import GeometryError, SeriesError
+from dicom_ml.bridge.tensors import SOURCE_KEY
+from dicom_ml.bridge.tiles import TILE_GRID_KEY, TILE_POSITION_KEY, TileGrid
+from dicom_ml.bridge.tissue import TissueMap
+from dicom_ml.data.tile_cache import TileCache
+from dicom_ml.errors import SeriesError
 from dicom_ml.reading.slides import Slide, open_slide
 
-__all__ = ["BalancedSampler", "SlideSampler", "TileDataset"]
+__all__ = ["TileDataset"]
 
-Labels = "Mapping[Any, Any] | Callable[[Slide, tuple[int, int]], Any] | None"
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """How tiles are cut from one slide."""
-
-    level: int | None
-    spacing: float | None
-    #: Rows and columns of level 0 that a tile covers.
-    footprint: tuple[float, float]
+_RESERVED = {"image", "label", "slide", "slide_index", "position", SOURCE_KEY, TILE_GRID_KEY, TILE_POSITION_KEY}
 
 
 class TileDataset(Dataset[dict[str, Any]]):
@@ -36,25 +28,36 @@ class TileDataset(Dataset[dict[str, Any]]):
 
     Parameters
     ----------
-    slides : sequence of Slide or path
-        Paths are opened with :func:`dicom_ml.open_slide`.
+    slides : sequence of Slide, path, or mapping
+        Paths are opened with :func:`dicom_ml.open_slide`. A mapping has ``"image"`` (one of these) and may have a
+        ``"label"``; its other texts and numbers become part of its tiles' items.
     tile_size : int
         Rows and columns of a tile, in its own pixels.
     spacing : float, optional
-        Millimetres a pixel, such as 0.001 for about 10x; the nearest finer level is resampled.
+        Millimetres a pixel, such as 0.001 for about 10x; the nearest finer level is resampled. A level whose pixels
+        stay within one pixel of it over a tile is taken as it is.
     level : int, optional
         Level whose pixels the tiles have, instead of a spacing; 0 where neither is given.
     overlap : int
         Pixels that neighbouring tiles share.
     min_tissue : float, optional
-        Keep tiles that hold at least this share of tissue, 0 to 1 (:func:`dicom_ml.data.tissue_mask`).
-    labels : mapping or callable, optional
-        A mapping from Series Instance UID, or from a slide's place in ``slides``, to its class; or a function of the
-        slide and the tile's position that returns the tile's label.
+        Keep tiles that hold at least this share of tissue, 0 to 1.
+    tissue : optional
+        What is tissue: a method of :func:`dicom_ml.data.tissue_mask`, a mask over the whole of level 0, a function of
+        the slide, a segmentation of it, or a mapping from Series Instance UID or the slide's place to one of these.
+    labels : mapping, callable or label source, optional
+        A mapping from Series Instance UID, or from a slide's place in ``slides``, to its class; a function of the
+        slide and the tile's position; :class:`dicom_ml.data.SegmentationLabels`, or
+        :class:`dicom_ml.data.SpecimenLabels`. By default the slides' own ``"label"``, where they have one.
     transform : callable, optional
         Applied to each item.
-    threads : int
-        Threads that decode a batch; 1 is right where a DataLoader has workers of its own.
+    cache : {"memory"} or path, optional
+        Keep decoded tiles: in the memory of the process, or in a folder that all workers and later runs share.
+    threads : int, optional
+        Threads that decode a batch; by default one in a worker of a DataLoader, else one a core.
+    monai : bool
+        Make images MetaTensors, with the meta of MONAI's own readers of slides (``location``, ``level``, ``size``,
+        ``path``).
 
     Raises
     ------
@@ -64,9 +67,11 @@ class TileDataset(Dataset[dict[str, Any]]):
     Notes
     -----
     An item is ``{"image": uint8 tensor (3, tile_size, tile_size), "position": (row, column) of level 0, "slide": its
-    Series Instance UID, "slide_index": int, "dicom_source": handle}``, with ``"label"`` where labels are given; the
-    handle is :meth:`SourceSeries.to_string`'s, so that what is made of a tile can refer to its slide. Tiles at the
-    lower and right edge are filled with the slide's background. The dataset pickles, and works after fork and spawn.
+    Series Instance UID, "slide_index": int, "dicom_source": handle, "tile_grid": text, "tile_position": tensor of
+    2}``, with ``"label"`` where labels are given. The handle is :meth:`SourceSeries.to_string`'s, the text
+    :meth:`TileGrid.to_string`'s: writers refer by them to the slide, and know where a tile lies and how many there
+    are. Both are the same for all tiles of a slide. Tiles at the lower and right edge are filled with the slide's
+    background. The dataset pickles, and works after fork and spawn.
     """
 
     def __init__(
@@ -78,95 +83,130 @@ class TileDataset(Dataset[dict[str, Any]]):
         level: int | None = None,
         overlap: int = 0,
         min_tissue: float | None = None,
+        tissue: Any = None,
         labels: Any = None,
         transform: Callable[[dict[str, Any]], Any] | None = None,
-        threads: int = 1,
+        cache: str | os.PathLike[str] | None = None,
+        threads: int | None = None,
+        monai: bool = False,
     ) -> None:
-        if spacing is not None and level is not None:
-            raise GeometryError("tiles are cut by spacing or by level; pass one of them")
-        if not 0 <= overlap < tile_size:
-            raise GeometryError(f"overlap lies from 0 to below tile_size ({tile_size}), found {overlap}")
-        self.slides = [s if isinstance(s, Slide) else open_slide(s) for s in slides]
+        if isinstance(slides, (str, os.PathLike, Slide)):
+            raise SeriesError("slides are a list; find those of a folder with dicom_ml.data.find_slides(folder)")
+        records = [dict(one) if isinstance(one, Mapping) else {"image": one} for one in slides]
+        self.slides = [_opened(record.get("image")) for record in records]
         self.tile_size = int(tile_size)
         self.overlap = int(overlap)
         self.transform = transform
         self.labels = labels
+        if labels is None and any("label" in record for record in records):
+            self.labels = {i: record["label"] for i, record in enumerate(records) if "label" in record}
         self.threads = threads
+        self.monai = monai
+        self._extras = [
+            {k: v for k, v in record.items() if k not in _RESERVED and isinstance(v, (str, int, float))}
+            for record in records
+        ]
         self._handles = [slide.source.to_string() for slide in self.slides]
-        self._cuts = [self._cut(slide, spacing, level) for slide in self.slides]
-        places = [self._positions(i, min_tissue) for i in range(len(self.slides))]
-        #: Slide of each tile, and its first pixel (row, column) of level 0.
-        self.slide_index = np.repeat(np.arange(len(self.slides)), [len(p) for p in places])
-        self.positions = np.concatenate(places) if places else np.zeros((0, 2), dtype=np.int64)
-        if not len(self.positions):
+        self.grids: list[TileGrid] = []
+        chosen = []
+        for i, slide in enumerate(self.slides):
+            grid = TileGrid.cut(slide, tile_size, spacing=spacing, level=level, overlap=overlap)
+            cells = grid.cells()
+            if min_tissue is not None:
+                share = TissueMap(slide, tissue, i).fraction(grid.positions(cells), grid.footprint)
+                cells = cells[share >= min_tissue]
+                grid = grid.select(cells)
+            self.grids.append(grid)
+            chosen.append(cells)
+        self._grid_texts = [grid.to_string() for grid in self.grids]
+        #: Slide of each tile, its place (row, column) among all tiles, and its first pixel of level 0.
+        self.slide_index = np.repeat(np.arange(len(self.slides)), [len(c) for c in chosen])
+        self.cells = np.concatenate(chosen) if chosen else np.zeros((0, 2), dtype=np.int64)
+        if not len(self.cells):
             raise SeriesError(f"no tile is left of {len(self.slides)} slides; lower min_tissue={min_tissue}")
-
-    def _cut(self, slide: Slide, spacing: float | None, level: int | None) -> _Cut:
-        if not slide.levels:
-            raise SeriesError(f"{slide!r} has no level to cut tiles from")
-        if spacing is None:
-            chosen = slide.levels[level or 0]
-            down = chosen.downsamples
-        else:
-            base = slide.levels[0].spacing
-            if base is None:
-                raise GeometryError(f"{slide!r} does not state its spacing; cut it by level")
-            down = spacing / base[0], spacing / base[1]
-        footprint = self.tile_size * down[0], self.tile_size * down[1]
-        return _Cut(None if spacing is not None else level or 0, spacing, footprint)
-
-    def _positions(self, index: int, min_tissue: float | None) -> npt.NDArray[np.int64]:
-        slide, cut = self.slides[index], self._cuts[index]
-        keep = (self.tile_size - self.overlap) / self.tile_size
-        shape = slide.levels[0].shape
-        axes = []
-        for extent, size in zip(shape, cut.footprint, strict=True):
-            step = size * keep
-            # as many steps as are needed for the last tile to reach the edge, to within half a pixel of the tile
-            count = max(1, math.ceil((extent - size) / step - 0.5 / self.tile_size) + 1)
-            axes.append(np.rint(np.arange(count) * step).astype(np.int64))
-        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        if min_tissue is None:
-            return grid
-        return grid[TissueMap(slide).fraction(grid, cut.footprint) >= min_tissue]
+        exact = [grid.positions(cells) for grid, cells in zip(self.grids, chosen, strict=True)]
+        self.positions = np.rint(np.concatenate(exact)).astype(np.int64)
+        self._memory: dict[int, npt.NDArray[Any]] | None = {} if cache == "memory" else None
+        self._cache = None
+        if cache not in (None, "memory"):
+            self._cache = TileCache(os.fspath(cache), self.slides, self.grids, self.slide_index)
 
     # ------------------------------------------------------------------ items
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.cells)
 
     def __getitem__(self, index: int) -> Any:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Items of a batch; tiles of one slide are read together, each frame once."""
-        items: list[Any] = [None] * len(indices)
         order = np.arange(len(self))[np.asarray(indices, dtype=np.intp)]
-        slides = self.slide_index[order]
-        for s in dict.fromkeys(slides.tolist()):
-            where = np.flatnonzero(slides == s)
-            cut, size = self._cuts[s], (self.tile_size, self.tile_size)
-            positions = self.positions[order[where]]
-            pixels = self.slides[s].read_tiles(
-                cut.level, positions, size=size, spacing=cut.spacing, threads=self.threads
-            )
-            for place, tile, position in zip(where.tolist(), pixels, positions.tolist(), strict=True):
-                items[place] = self._item(s, tile, (position[0], position[1]))
-        return items
+        pixels = self._pixels(order)
+        return [self._item(int(i), pixels[int(i)]) for i in order]
 
-    def _item(self, s: int, pixels: npt.NDArray[Any], position: tuple[int, int]) -> Any:
+    def _pixels(self, order: npt.NDArray[np.intp]) -> dict[int, npt.NDArray[Any]]:
+        found: dict[int, npt.NDArray[Any]] = {}
+        for i in dict.fromkeys(order.tolist()):
+            kept = self._memory.get(i) if self._memory is not None else self._cache.get(i) if self._cache else None
+            if kept is not None:
+                found[i] = kept.copy()
+        absent = np.array([i for i in dict.fromkeys(order.tolist()) if i not in found], dtype=np.intp)
+        for s in dict.fromkeys(self.slide_index[absent].tolist()):
+            own = absent[self.slide_index[absent] == s]
+            tiles = self.grids[s].read(self.slides[s], self.cells[own], threads=self._threads())
+            for i, tile in zip(own.tolist(), tiles, strict=True):
+                found[i] = tile
+                if self._memory is not None:
+                    self._memory[i] = tile.copy()
+                elif self._cache is not None:
+                    self._cache.put(i, tile)
+        return found
+
+    def _threads(self) -> int | None:
+        if self.threads is None and torch.utils.data.get_worker_info() is not None:
+            return 1
+        return self.threads
+
+    def _item(self, i: int, pixels: npt.NDArray[Any]) -> Any:
+        s, position = int(self.slide_index[i]), (int(self.positions[i, 0]), int(self.positions[i, 1]))
         channels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+        image = torch.from_numpy(np.ascontiguousarray(channels))
+        first = self.grids[s].pixels(self.cells[i])[0]
+        uid = self.slides[s].source.series_instance_uid
         item: dict[str, Any] = {
-            "image": torch.from_numpy(np.ascontiguousarray(channels)),
+            **self._extras[s],
+            "image": self._meta_tensor(image, s, position) if self.monai else image,
             "position": position,
-            "slide": self.slides[s].source.series_instance_uid,
+            "slide": uid,
             "slide_index": s,
-            "dicom_source": self._handles[s],
+            SOURCE_KEY: self._handles[s],
+            TILE_GRID_KEY: self._grid_texts[s],
+            TILE_POSITION_KEY: torch.from_numpy(first),
         }
         if self.labels is not None:
-            item["label"] = self.label(s, position)
+            label = self.label(i)
+            item["label"] = torch.from_numpy(label) if isinstance(label, np.ndarray) else label
         return item if self.transform is None else self.transform(item)
 
-    def label(self, slide_index: int, position: tuple[int, int]) -> Any:
+    def _meta_tensor(self, image: Any, s: int, position: tuple[int, int]) -> Any:
+        from monai.data import MetaTensor
+
+        grid, uid = self.grids[s], self.slides[s].source.series_instance_uid
+        meta = {
+            "location": torch.tensor(position),
+            "size": torch.tensor(grid.tile),
+            "level": -1 if grid.level is None else grid.level,
+            "spacing": torch.tensor(grid.spacing or (float("nan"),) * 2),
+            "num_patches": grid.count,
+            "path": uid,
+            "filename_or_obj": uid,
+            "original_channel_dim": 0,
+            SOURCE_KEY: self._handles[s],
+        }
+        return MetaTensor(image, meta=meta)
+
+    # ------------------------------------------------------------------ labels
+    def label(self, index: int) -> Any:
         """Label of a tile.
 
         Raises
@@ -174,102 +214,25 @@ class TileDataset(Dataset[dict[str, Any]]):
         SeriesError
             If its slide has none.
         """
-        slide = self.slides[slide_index]
-        if callable(self.labels):
-            return self.labels(slide, position)
-        for key in (slide.source.series_instance_uid, slide_index):
-            if key in self.labels:
-                return self.labels[key]
+        s = int(self.slide_index[index])
+        slide, labels = self.slides[s], self.labels
+        if hasattr(labels, "tile_label"):
+            row, column = self.grids[s].pixels(self.cells[index])[0].tolist()
+            return labels.tile_label(slide, self.grids[s], row, column, s)
+        if callable(labels):
+            row, column = self.positions[index].tolist()
+            return labels(slide, (row, column))
+        for key in (slide.source.series_instance_uid, s):
+            if labels is not None and key in labels:
+                return labels[key]
         raise SeriesError(f"slide {slide.source.series_instance_uid} has no label")
 
     def tile_labels(self) -> list[Any]:
         """Labels of all tiles, in order; no pixel is read for them."""
-        listed = zip(self.slide_index.tolist(), self.positions.tolist(), strict=True)
-        return [self.label(s, (p[0], p[1])) for s, p in listed]
+        return [self.label(i) for i in range(len(self))]
 
 
-class SlideSampler(Sampler[int]):
-    """Every tile once, slide by slide, shared among processes without padding or repetition.
-
-    Neighbouring tiles share frames and files, so tiles of a slide are best read together. Processes take whole runs of
-    tiles, whose numbers differ by one at most.
-
-    Parameters
-    ----------
-    dataset : TileDataset
-    shuffle : bool
-        Change the order of slides, and of tiles within each, by ``seed`` and the epoch (:meth:`set_epoch`).
-    seed : int
-    rank, world_size : int, optional
-        This process among all; by default those of torch.distributed, where it runs.
-    """
-
-    def __init__(
-        self,
-        dataset: TileDataset,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        rank: int | None = None,
-        world_size: int | None = None,
-    ) -> None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        self.rank = rank if rank is not None else (torch.distributed.get_rank() if distributed else 0)
-        self.world_size = world_size or (torch.distributed.get_world_size() if distributed else 1)
-        self.dataset = dataset
-        self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Shuffle differently from now on; Lightning calls this."""
-        self.epoch = epoch
-
-    def _bounds(self) -> tuple[int, int]:
-        count = len(self.dataset)
-        return count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size
-
-    def __len__(self) -> int:
-        start, stop = self._bounds()
-        return stop - start
-
-    def __iter__(self) -> Iterator[int]:
-        order = np.arange(len(self.dataset))
-        if self.shuffle:
-            rng = np.random.default_rng((self.seed, self.epoch))
-            groups = [order[self.dataset.slide_index == s] for s in rng.permutation(len(self.dataset.slides))]
-            order = np.concatenate([rng.permutation(group) for group in groups])
-        start, stop = self._bounds()
-        return iter(order[start:stop].tolist())
-
-
-class BalancedSampler(Sampler[int]):
-    """As many tiles of every class, drawn with replacement from the rarer ones.
-
-    Parameters
-    ----------
-    dataset : TileDataset
-        With labels.
-    per_class : int, optional
-        Tiles of each class in an epoch; by default as many as the most frequent class has.
-    seed : int
-    """
-
-    def __init__(self, dataset: TileDataset, per_class: int | None = None, seed: int = 0) -> None:
-        labels = np.array([str(label) for label in dataset.tile_labels()])
-        self._groups = [np.flatnonzero(labels == name) for name in sorted(set(labels.tolist()))]
-        self.per_class = per_class or max(len(group) for group in self._groups)
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw differently from now on; Lightning calls this."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.per_class * len(self._groups)
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        drawn = [rng.choice(g, self.per_class, replace=len(g) < self.per_class) for g in self._groups]
-        return iter(rng.permutation(np.concatenate(drawn)).tolist())
+def _opened(image: Any) -> Slide:
+    if image is None:
+        raise SeriesError("a slide's record names no 'image'")
+    return image if isinstance(image, Slide) else open_slide(image)
