@@ -6,28 +6,28 @@ arrays go in, DICOM files come out.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.encoding.uids import derived_uid
+from dicom_ml.bridge.results import NamedResults, Written, plain
 from dicom_ml.errors import DicomMLWarning, EncodingError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.segmentation import Algorithm, Segment, Segmentation
+from dicom_ml.objects.segmentation.tiled import SegmentationStream
 from dicom_ml.source import SourceSeries, as_source
 
 __all__ = [
     "SegmentationOutput",
     "WrittenSegmentation",
+    "as_algorithm",
     "as_channels_or_labels",
     "as_segments",
     "place_on_source",
@@ -58,12 +58,12 @@ def as_segments(segments: Any, algorithm: Any = None) -> tuple[Segment, ...]:
         segments = json.loads(Path(segments).read_text(encoding="utf-8"))
     if isinstance(segments, (Segment, Mapping)):
         segments = [segments]
-    default = _as_algorithm(algorithm)
+    default = as_algorithm(algorithm)
     found: list[Segment] = []
     for item in segments or ():
         if isinstance(item, Mapping):
             parts = dict(item)
-            parts["algorithm"] = _as_algorithm(parts.get("algorithm"))
+            parts["algorithm"] = as_algorithm(parts.get("algorithm"))
             for name in ("modifiers", "anatomy_modifiers", "color"):
                 if isinstance(parts.get(name), list):
                     parts[name] = tuple(parts[name])
@@ -78,7 +78,7 @@ def as_segments(segments: Any, algorithm: Any = None) -> tuple[Segment, ...]:
     return tuple(found)
 
 
-def _as_algorithm(algorithm: Any) -> Algorithm | None:
+def as_algorithm(algorithm: Any) -> Algorithm | None:
     if algorithm is None or isinstance(algorithm, Algorithm):
         return algorithm
     if isinstance(algorithm, Mapping):
@@ -264,29 +264,11 @@ def _within(moved: Array, start: Sequence[int], shape: Sequence[int]) -> Array:
 
 
 # ---------------------------------------------------------------------- files
-@dataclass(frozen=True)
-class WrittenSegmentation:
-    """A file that was written, or was there already.
-
-    Attributes
-    ----------
-    path : Path
-    sop_instance_uid, series_instance_uid : str
-        Of the segmentation.
-    source_series_instance_uid : str
-    written : bool
-        False where the same result was there already.
-    """
-
-    path: Path
-    sop_instance_uid: str
-    series_instance_uid: str
-    source_series_instance_uid: str
-    written: bool = True
+WrittenSegmentation = Written
 
 
 @dataclass(frozen=True)
-class SegmentationOutput:
+class SegmentationOutput(NamedResults):
     """How predictions become DICOM SEG files.
 
     Parameters
@@ -327,83 +309,34 @@ class SegmentationOutput:
                     f"segment {segment.label!r} does not say how it was made; pass "
                     "algorithm=dicom_ml.Algorithm(name, version), or algorithm='manual' where a person drew it"
                 )
-        try:
-            name = self._name("1", "1", "1", "0")
-        except (KeyError, IndexError, ValueError) as error:
-            raise EncodingError(
-                f"filename has the fields {{series}}, {{study}}, {{sop}}, {{digest}} and {{algorithm}}, "
-                f"found {self.filename!r}"
-            ) from error
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise EncodingError(f"filename must stay inside the output folder, found {self.filename!r}")
+        self.check_filename()
 
     @property
     def numbers(self) -> list[int]:
         """Value of each segment in label maps, in the order of the channels."""
         return [place if s.number is None else s.number for place, s in enumerate(self.segments, start=1)]
 
+    @property
+    def _order(self) -> list[int]:
+        """Channels by ascending number of their segments."""
+        return sorted(range(len(self.segments)), key=lambda i: self.numbers[i])
+
     # ------------------------------------------------------------------ identity
-    def identity(self, source: SourceSeries, model: str = "") -> str:
-        """SHA-256, in hexadecimal digits, of all that a result follows from: source, settings and model."""
-        record = {
-            "source": [source.study_instance_uid, source.series_instance_uid, source.frame_of_reference_uid],
-            "instances": source.sop_instance_uids,
-            "frames": source.frame_numbers,
-            "segments": [_plain(s) for s in self.segments],
+    def facts(self) -> dict[str, Any]:
+        """What results follow from beside source and model."""
+        return {
+            "segments": [plain(s) for s in self.segments],
             "kind": self.kind,
             "on_mismatch": self.on_mismatch,
-            "options": _plain(dict(self.options)),
-            "settings": _plain(dict(self.settings)),
-            "model": model,
+            "options": plain(dict(self.options)),
+            "settings": plain(dict(self.settings)),
         }
-        return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-    def path(self, source: SourceSeries, folder: str | os.PathLike[str], model: str = "") -> Path:
-        """Where the result of ``source`` goes."""
-        identity = self.identity(source, model)
-        name = self._name(
-            source.series_instance_uid, source.study_instance_uid, derived_uid("instance", identity), identity[:8]
-        )
-        return Path(folder) / name
-
-    def _name(self, series: str, study: str, sop: str, digest: str) -> str:
+    @property
+    def algorithm_name(self) -> str:
+        """Name of the first segment's algorithm."""
         algorithm = self.segments[0].algorithm
-        return self.filename.format(
-            series=_safe(series),
-            study=_safe(study),
-            sop=_safe(sop),
-            digest=digest,
-            algorithm=_safe("" if algorithm is None else algorithm.name),
-        )
-
-    def existing(
-        self, source: SourceSeries, folder: str | os.PathLike[str], model: str = ""
-    ) -> WrittenSegmentation | None:
-        """The result of ``source``, where an earlier run finished it.
-
-        Files take their name only when they are complete, so a file with the right UID is a finished one.
-        """
-        path = self.path(source, folder, model)
-        if not path.is_file():
-            return None
-        import pydicom
-
-        found = self._record(source, path, model, written=False)
-        try:
-            head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
-        except Exception:
-            return None  # not ours, or broken by something else: it is written anew
-        return found if head.get("SOPInstanceUID") == found.sop_instance_uid else None
-
-    def _record(self, source: SourceSeries, path: Path, model: str, written: bool) -> WrittenSegmentation:
-        identity = self.identity(source, model)
-        return WrittenSegmentation(
-            path=path,
-            sop_instance_uid=derived_uid("instance", identity),
-            series_instance_uid=derived_uid("series", identity),
-            source_series_instance_uid=source.series_instance_uid,
-            written=written,
-        )
+        return "" if algorithm is None else algorithm.name
 
     # ------------------------------------------------------------------ writing
     def segmentation(self, array: Array, affine: npt.ArrayLike, source: Any, model: str = "") -> Segmentation:
@@ -422,11 +355,11 @@ class SegmentationOutput:
         record = as_source(source).check()
         values = as_channels_or_labels(array, self.segments, self.kind)
         flat = values.ndim == 3
-        order = sorted(range(len(self.segments)), key=lambda i: self.numbers[i])
+        order = self._order
         if not flat and order != list(range(len(order))):
             values = values[order]  # a segmentation counts its channels by the segments' numbers
         placed, own = place_on_source(values[None] if flat else values, affine, record, self.on_mismatch)
-        uids = self._record(record, Path(), model, written=False)
+        uids = self.record(record, Path(), model, written=False)
         return Segmentation.from_array(
             placed[0] if flat else placed,
             source=record,
@@ -463,22 +396,51 @@ class SegmentationOutput:
         target = self.path(record, folder, model) if path is None else Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         self.segmentation(array, affine, record, model).save(target, compression=self.compression)
-        return self._record(record, target, model, written=True)
+        return self.record(record, target, model, written=True)
 
+    # ------------------------------------------------------------------ slides
+    #: How predictions of tiles wait on disk: half precision is finer than any storage of a segmentation.
+    spool_type = "<f2"
 
-def _safe(text: str) -> str:
-    """A part of a file name: letters, digits, dots and dashes, no leading dot."""
-    return re.sub(r"[^0-9A-Za-z.\-]+", "_", text).strip("._")[:100] or "unknown"
+    def tile(self, array: Array) -> Array:
+        """Labels ``(rows, columns)`` or channels ``(S, rows, columns)`` of a decided prediction ``(C, ...)``."""
+        values = as_channels_or_labels(array[:, None], self.segments, self.kind)
+        if values.ndim == 3:
+            return values[0]
+        return values[self._order, 0]
 
+    def needs_bytes(self) -> bool:
+        """Whether frames must have a multiple of 8 pixels."""
+        return self.kind == "binary"
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold, the same in every process."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    return str(value)
+    def stream(self, path: Path, source: SourceSeries, uids: Written, shard: str, **place: Any) -> SegmentationStream:
+        """A stream of tiles; ``place`` as of :meth:`Segmentation.stream`."""
+        return Segmentation.stream(
+            path,
+            source=source,
+            segments=[self.segments[i] for i in self._order],
+            kind=self.kind,
+            compression=self.compression,
+            shard=shard,
+            **self._identified(uids),
+            **place,
+        )
+
+    def whole(self, array: Array, path: Path, source: SourceSeries, uids: Written, **place: Any) -> None:
+        """Write a matrix of a slide, as :meth:`tile` gives it; ``place`` as of :meth:`Segmentation.from_array`."""
+        made = Segmentation.from_array(
+            array,
+            source=source,
+            segments=[self.segments[i] for i in self._order],
+            kind=self.kind,
+            **self._identified(uids),
+            **place,
+        )
+        made.save(path, compression=self.compression)
+
+    def _identified(self, uids: Written) -> dict[str, Any]:
+        return {
+            **{k: v for k, v in self.options.items() if k != "tile_size"},
+            "sop_instance_uid": uids.sop_instance_uid,
+            "series_instance_uid": uids.series_instance_uid,
+        }

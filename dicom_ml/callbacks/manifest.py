@@ -12,24 +12,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dicom_ml.bridge.output import WrittenSegmentation
+from dicom_ml.bridge.results import Written
 from dicom_ml.encoding.writer import atomic_file
 
 __all__ = ["INDEX_NAME", "Journal", "merge_journals", "read_index"]
 
+#: Name of the index of segmentations.
 INDEX_NAME = "segmentations.json"
-_JOURNALS = ".segmentations-rank-{}.jsonl"
+_JOURNALS = ".{}-rank-{}.jsonl"
 
 
 class Journal:
     """What one process has to say of the files of a folder."""
 
-    def __init__(self, folder: Path, rank: int, facts: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, rank: int, facts: Mapping[str, Any], name: str = "segmentations") -> None:
         self.folder = folder
-        self.path = folder / _JOURNALS.format(rank)
+        self.path = folder / _JOURNALS.format(name, rank)
         self.facts = dict(facts)
 
-    def add(self, written: WrittenSegmentation) -> None:
+    def add(self, written: Written) -> None:
         """Note a file that is complete."""
         self._append(
             {
@@ -51,19 +52,19 @@ class Journal:
             file.write(json.dumps(entry, sort_keys=True) + "\n")
 
 
-def read_index(folder: str | os.PathLike[str]) -> dict[str, Any]:
+def read_index(folder: str | os.PathLike[str], name: str = "segmentations") -> dict[str, Any]:
     """The index of a folder: ``{"files": [...], "failures": [...]}``; empty lists where there is none."""
-    path = Path(folder) / INDEX_NAME
+    path = Path(folder) / f"{name}.json"
     if not path.exists():
         return {"files": [], "failures": []}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 
-def merge_journals(folder: Path) -> dict[str, Any]:
+def merge_journals(folder: Path, name: str = "segmentations") -> dict[str, Any]:
     """Bring the index of a folder up to date with all journals in it, and remove these; without any, do nothing."""
-    before = read_index(folder)
-    journals = sorted(folder.glob(_JOURNALS.format("*")))
+    before = read_index(folder, name)
+    journals = sorted(folder.glob(_JOURNALS.format(name, "*")))
     if not journals:
         return before
     files = {entry["file"]: entry for entry in before["files"]}
@@ -80,10 +81,10 @@ def merge_journals(folder: Path) -> dict[str, Any]:
                 files[entry["file"]] = entry
                 failures.pop(entry["source_series_instance_uid"], None)
     index = {
-        "files": [files[name] for name in sorted(files) if (folder / name).exists()],
-        "failures": [failures[name] for name in sorted(failures)],
+        "files": [files[one] for one in sorted(files) if (folder / one).exists()],
+        "failures": [failures[one] for one in sorted(failures)],
     }
-    with atomic_file(folder / INDEX_NAME) as file:
+    with atomic_file(folder / f"{name}.json") as file:
         file.write((json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
     for journal in journals:
         journal.unlink(missing_ok=True)

@@ -14,7 +14,16 @@ import numpy.typing as npt
 from dicom_ml.bridge.tensors import SOURCE_KEY, prediction_array, torch
 from dicom_ml.errors import EncodingError, GeometryError
 
-__all__ = ["Case", "Decision", "array_of", "handles_of_batch", "inverted", "places_of_batch", "split_batch"]
+__all__ = [
+    "Case",
+    "Decision",
+    "array_of",
+    "handles_of_batch",
+    "inverted",
+    "places_of_batch",
+    "predictions",
+    "split_batch",
+]
 
 _NAMES = ("pred", "prediction", "predictions", "logits", "output")
 
@@ -118,7 +127,7 @@ def split_batch(outputs: Any, batch: Any, key: str | None, image_key: str, label
         Where predictions stand in a mapping; by default ``"pred"`` and the like.
     """
     handles = handles_of_batch(batch, image_key)
-    preds = _predictions(outputs, key)
+    preds = predictions(outputs, key)
     if len(preds) != len(handles):
         raise EncodingError(f"{len(preds)} predictions came out of a batch of {len(handles)} images")
     image = _image_of(batch, image_key)
@@ -160,7 +169,11 @@ def _items(values: Any, count: int) -> list[Any]:
     return list(values)
 
 
-def _predictions(outputs: Any, key: str | None) -> list[Any]:
+def predictions(outputs: Any, key: str | None, *, of_tiles: bool = False) -> list[Any]:
+    """What a step returned, one prediction for each item of its batch.
+
+    With ``of_tiles`` a prediction may also be a vector, or one number.
+    """
     if isinstance(outputs, Mapping):
         names = _NAMES if key is None else (key,)
         name = next((n for n in names if n in outputs), None)
@@ -169,8 +182,16 @@ def _predictions(outputs: Any, key: str | None) -> list[Any]:
                 f"the step returned {sorted(map(str, outputs))}, none of which is {' or '.join(names)}; "
                 "return the prediction under 'pred', or name its key with key="
             )
-        return _predictions(outputs[name], key)
+        return predictions(outputs[name], key, of_tiles=of_tiles)
     if isinstance(outputs, torch.Tensor):
+        if of_tiles and outputs.ndim in (1, 2, 4):
+            outputs = outputs[:, None] if outputs.ndim == 1 else outputs
+            return list(outputs.as_tensor() if hasattr(outputs, "as_tensor") else outputs)
+        if of_tiles:
+            raise EncodingError(
+                f"the step returned a tensor of shape {tuple(outputs.shape)}; predictions of tiles are (B, C, rows, "
+                "columns), or (B, C) with one value for each"
+            )
         if outputs.ndim < 4:
             raise EncodingError(
                 f"the step returned a tensor of shape {tuple(outputs.shape)}, no predictions (B, C, ...) of volumes; "
