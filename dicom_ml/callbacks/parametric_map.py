@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from dicom_ml.bridge.decision import Decision
 from dicom_ml.bridge.map_output import ParametricMapOutput, as_quantities
 from dicom_ml.bridge.output import as_algorithm
-from dicom_ml.callbacks.predictions import Decision
 from dicom_ml.callbacks.writer import ResultWriter
 
 __all__ = ["ParametricMapWriter"]

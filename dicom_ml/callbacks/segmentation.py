@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from dicom_ml.bridge.decision import Decision
 from dicom_ml.bridge.output import SegmentationOutput, as_segments
-from dicom_ml.callbacks.predictions import Decision
 from dicom_ml.callbacks.writer import ResultWriter
 
 __all__ = ["SegmentationWriter"]

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from dicom_ml.bridge.decision import Decision
+from dicom_ml.bridge.identity import model_fingerprint
 from dicom_ml.bridge.lightning import lightning
 from dicom_ml.bridge.results import Written
 from dicom_ml.bridge.tensors import torch
-from dicom_ml.callbacks.identity import model_fingerprint
 from dicom_ml.callbacks.manifest import Journal, merge_journals
 from dicom_ml.callbacks.predictions import (
     Case,
-    Decision,
     array_of,
     handles_of_batch,
     inverted,

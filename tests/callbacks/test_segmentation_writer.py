@@ -15,8 +15,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, CropForegroundd, DivisiblePadd, Flipd, Invertd, Orientationd, Spacingd
 
 import dicom_ml as dml
+from dicom_ml.bridge.identity import model_fingerprint
 from dicom_ml.callbacks import SegmentationWriter
-from dicom_ml.callbacks.identity import model_fingerprint
 from dicom_ml.callbacks.manifest import INDEX_NAME
 from dicom_ml.data import VolumeDataModule
 from dicom_ml.errors import DicomMLWarning, EncodingError, GeometryError

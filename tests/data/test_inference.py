@@ -90,5 +90,48 @@ def test_refusals(slide, tmp_path):
     ):
         with pytest.raises(dml.EncodingError, match=message):
             predict_slide(red, opened, tmp_path / "a.dcm", tile_size=64, **options)
-    with pytest.raises(dml.EncodingError, match="dense model"):
-        predict_slide(lambda b: b.mean((2, 3)), opened, tmp_path / "b.dcm", segments=segments(1), tile_size=64)
+    with pytest.raises(dml.EncodingError, match=r"\(B, C\) is expected"):
+        predict_slide(lambda b: b.mean((1, 2, 3)), opened, tmp_path / "b.dcm", segments=segments(1), tile_size=64)
+    with pytest.raises(dml.SeriesError, match="enough tissue"):
+        predict_slide(red, opened, tmp_path / "b.dcm", segments=segments(1), tile_size=64, min_tissue=2)
+
+
+def test_overlap_spacing_and_classifiers(slide, tmp_path):
+    opened, pixels = slide
+    quantity = dml.Quantity("DCM:122157")
+    options = {"quantity": quantity, "tile_size": 64}
+    # what does not depend on the tile is the same however tiles overlap
+    path = predict_slide(lambda b: b[:, :1], opened, tmp_path / "a.dcm", overlap=24, **options)
+    np.testing.assert_allclose(dml.read_parametric_map(path).array(on=opened), pixels[..., 0] / 255, atol=1e-6)
+    path = predict_slide(lambda b: b[:, :1], opened, tmp_path / "b.dcm", spacing=0.0011, overlap=16, **options)
+    found = dml.read_parametric_map(path)
+    assert found.grid.spacing[1:] == pytest.approx((0.0011, 0.0011)) and found.grid.shape[1:] == (136, 191)
+    region = opened.read_region((0, 0), (136, 191), spacing=0.0011)[..., 0] / 255
+    np.testing.assert_allclose(found.channels()[0].reshape(136, 191), region, atol=2 / 255)
+    path = predict_slide(lambda b: b.mean((2, 3)), opened, tmp_path / "c.dcm", channels=[0], **options)
+    coarse = dml.read_parametric_map(path).channels()[0].reshape(5, 7)
+    np.testing.assert_allclose(coarse[1, 2], pixels[64:128, 128:192, 0].mean() / 255, atol=1e-5)
+
+
+def test_modules_are_left_as_they_were(slide, tmp_path):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 2, 1)
+            self.modes = set()
+
+        def forward(self, x):
+            self.modes.add((self.training, torch.is_grad_enabled()))
+            return self.layer(x)
+
+    net = Net().train()
+    options = {"segments": segments(1), "tile_size": 64, "activation": "softmax"}
+    path = predict_slide(net, slide[0], tmp_path / "a.dcm", **options)
+    assert net.training and net.modes == {(False, False)}
+    uids = {dml.read_segmentation(path).sop_instance_uid}
+    uids.add(dml.read_segmentation(predict_slide(net, slide[0], tmp_path / "b.dcm", **options)).sop_instance_uid)
+    assert len(uids) == 1
+    with torch.no_grad():
+        net.layer.weight += 1
+    uids.add(dml.read_segmentation(predict_slide(net, slide[0], tmp_path / "c.dcm", **options)).sop_instance_uid)
+    assert len(uids) == 2
