@@ -264,7 +264,9 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
             raise EncodingError("the step returned None for tiles that are not known yet")
         try:
             for tile, pred in zip(tiles, preds, strict=True):
-                if pred is not None and not self._slides.has(tile):
+                if pred is None or not self.selects(self._slides.source(tile.handle)):
+                    continue
+                if not self._slides.has(tile):
                     activated = self.decision.activated(pred.detach().cpu())
                     activated = activated.as_tensor() if hasattr(activated, "as_tensor") else activated
                     self._slides.put(tile, np.asarray(activated))

@@ -1,4 +1,4 @@
-"""MONAI transforms: DICOM series and segmentations in, segmentations out.
+"""MONAI transforms: DICOM series and segmentations in, segmentations and parametric maps out.
 
 Arrays are ``(C, W, H, D)`` with a RAS affine, as MONAI has them. Every image carries, as one string in its meta, the
 handle of its source series; savers find the source by it.
@@ -14,6 +14,12 @@ if find_spec("monai") is None or find_spec("torch") is None:
     raise MissingPackageError("dicom_ml.transforms needs MONAI and torch: pip install 'dicom-ml[monai]'")
 
 from dicom_ml.transforms.image import DicomReader, LoadDicom, LoadDicomD, LoadDicomd, LoadDicomDict
+from dicom_ml.transforms.parametric_map import (
+    SaveParametricMap,
+    SaveParametricMapD,
+    SaveParametricMapd,
+    SaveParametricMapDict,
+)
 from dicom_ml.transforms.segmentation import (
     LoadSegmentation,
     LoadSegmentationD,
@@ -37,6 +43,10 @@ __all__ = [
     "LoadSegmentationD",
     "LoadSegmentationDict",
     "LoadSegmentationd",
+    "SaveParametricMap",
+    "SaveParametricMapD",
+    "SaveParametricMapDict",
+    "SaveParametricMapd",
     "SaveSegmentation",
     "SaveSegmentationD",
     "SaveSegmentationDict",

@@ -267,7 +267,7 @@ class SaveSegmentation(Transform):
         written = self.write(pred, source, affine)
         meta = getattr(pred, "meta", None)
         if meta is not None:
-            meta.update(_saved(written))
+            meta.update(saved_meta(written))
         return pred
 
     def write(self, pred: Any, source: Any = None, affine: Any = None) -> WrittenSegmentation:
@@ -321,19 +321,19 @@ class SaveSegmentationd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             pred = d[key]
-            source, affine = _borrowed(pred, d, key, self.on)
+            source, affine = borrowed_source(pred, d, key, self.on)
             written = self._savers[key].write(pred, source, affine)
             # a plain tensor has its meta beside it
             beside = d.setdefault(PostFix.meta(str(key)), {}) if getattr(pred, "meta", None) is None else pred.meta
-            beside.update(_saved(written))
+            beside.update(saved_meta(written))
         return d
 
 
-def _saved(written: WrittenSegmentation) -> dict[str, str]:
+def saved_meta(written: WrittenSegmentation) -> dict[str, str]:
     return {SAVED_TO: os.fspath(written.path), "saved_sop_instance_uid": written.sop_instance_uid}
 
 
-def _borrowed(pred: Any, data: Mapping[Hashable, Any], key: Hashable, on: str) -> tuple[Any, Any]:
+def borrowed_source(pred: Any, data: Mapping[Hashable, Any], key: Hashable, on: str) -> tuple[Any, Any]:
     """Source and affine for a prediction that has none of its own: from its meta dictionary, else from its image."""
     if handle_of(getattr(pred, "meta", None)):
         return None, None
