@@ -65,12 +65,20 @@ if TYPE_CHECKING:
     from dicom_ml.reading import Volume as Volume
     from dicom_ml.reading import open_slide as open_slide
     from dicom_ml.reading import read_volume as read_volume
+    from dicom_ml.reading.index import Index as Index
+    from dicom_ml.reading.index import SeriesRow as SeriesRow
+    from dicom_ml.reading.index import open_index as open_index
+    from dicom_ml.reading.index import scan as scan
     from dicom_ml.source import SourceSeries as SourceSeries
 
 __version__ = "0.1.0"
 
 # Public name -> the module that holds it.
 _HOMES = {
+    "Index": "dicom_ml.reading.index",
+    "SeriesRow": "dicom_ml.reading.index",
+    "open_index": "dicom_ml.reading.index",
+    "scan": "dicom_ml.reading.index",
     "Box": "dicom_ml.objects.report",
     "Circle": "dicom_ml.objects.report",
     "ContentItem": "dicom_ml.objects.report",

@@ -113,6 +113,9 @@ def expand(source: Any) -> list[Candidate]:
         return _expand_path(os.fspath(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return [Candidate("<bytes>", data=bytes(source))]
+    rows = getattr(source, "files", None)  # of a series in an index
+    if isinstance(rows, tuple):
+        return expand(list(rows))
     if isinstance(source, pydicom.Dataset):
         return [Candidate(_dataset_name(source), data=_encode(source))]
     if not isinstance(source, Iterable):

@@ -229,7 +229,7 @@ def parse_items(data: Any, offset: int, length: int, implicit: bool, name: str) 
             found.append(read_dataset(io.BytesIO(bytes(data[start:end])), implicit, True))
         return found
     except Exception as error:  # pydicom raises whatever it stumbles over
-        raise FileError(f"{name}: a sequence of its header cannot be read: {error}") from error
+        raise FileError(f"{name}: a sequence of its header cannot be read: {_first_line(error)}") from error
 
 
 def read_header(candidate: Candidate) -> Header:
@@ -280,8 +280,13 @@ def _by_pydicom(candidate: Candidate) -> Header:
             pixels, keyword = _take_pixels(dataset)
             view = FileView(_encode_header(dataset))
     except Exception as error:
-        raise FileError(f"{candidate.name}: its header cannot be read ({type(error).__name__}: {error})") from error
+        raise FileError(f"{candidate.name}: its header cannot be read ({_first_line(error)})") from error
     return _header(candidate, view, syntax, False, pixels, keyword)
+
+
+def _first_line(error: Exception) -> str:
+    # pydicom puts whole tracebacks into its messages
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _take_pixels(dataset: pydicom.Dataset) -> tuple[tuple[str, int, int] | None, str]:
@@ -328,7 +333,7 @@ def parse_file(name: str, content: bytes) -> pydicom.Dataset:
     except InvalidDicomError as error:
         raise NotDicom(name) from error
     except Exception as error:
-        raise FileError(f"{name} is DICOM but cannot be parsed ({type(error).__name__}: {error})") from error
+        raise FileError(f"{name} is DICOM but cannot be parsed ({_first_line(error)})") from error
     if not known:
         if content[128:132] != b"DICM":
             raise NotDicom(name)
