@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -11,19 +10,12 @@ from dicom_ml.codes import Code, code_from_dataset, code_to_dataset, parse_code
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.errors import CodeError, DicomMLError, EncodingError
 from dicom_ml.objects.algorithm import ALGORITHM_TYPES, ARTIFICIAL_INTELLIGENCE, Algorithm, check_text
+from dicom_ml.objects.color import cielab_to_rgb, parse_color, rgb_to_cielab
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["Algorithm", "Segment", "number_segments"]
-
-#: White point D65 over D50-adapted sRGB primaries (IEC 61966-2-1, Bradford adapted), rows X, Y, Z.
-_RGB_XYZ_D50 = (
-    (0.4360747, 0.3850649, 0.1430804),
-    (0.2225045, 0.7168786, 0.0606169),
-    (0.0139322, 0.0971045, 0.7141733),
-)
-_D50 = (0.96422, 1.0, 0.82521)
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ class Segment:
                 raise EncodingError(f"an algorithm is an Algorithm(name, version) or 'manual', found {algorithm!r}")
             set_(self, "algorithm", Algorithm.manual())
         if self.color is not None:
-            set_(self, "color", _parse_color(self.color))
+            set_(self, "color", parse_color(self.color))
         if self.number is not None:
             number = int(self.number)
             if not 1 <= number <= 65535:
@@ -144,7 +136,7 @@ class Segment:
         if not algorithm.is_manual:
             item.SegmentAlgorithmName = algorithm.name
             item.SegmentationAlgorithmIdentificationSequence = Sequence([algorithm.to_dataset()])
-        lab = self.cielab or (None if self.color is None else _rgb_to_cielab(self.color))
+        lab = self.cielab or (None if self.color is None else rgb_to_cielab(self.color))
         if lab is not None:
             item.RecommendedDisplayCIELabValue = list(lab)
         kind = code_to_dataset(self.type)
@@ -179,7 +171,7 @@ class Segment:
             modifiers=_read_codes(kind, "SegmentedPropertyTypeModifierCodeSequence"),
             anatomy=None if region is None else _read_code(region),
             anatomy_modifiers=_read_codes(region, "AnatomicRegionModifierSequence"),
-            color=None if cielab is None else _cielab_to_rgb(cielab),  # type: ignore[arg-type]
+            color=None if cielab is None else cielab_to_rgb(cielab),  # type: ignore[arg-type]
             tracking_id=str(item.get("TrackingID") or "") or None,
             tracking_uid=str(item.get("TrackingUID") or "") or None,
             description=str(item.get("SegmentDescription") or "") or None,
@@ -259,50 +251,11 @@ def _read_algorithm(item: Dataset) -> Algorithm | None:
     return Algorithm((name or "unknown")[:64], version[:64], family, kind, source, parameters)
 
 
-# ---------------------------------------------------------------------- checks and colours
+# ---------------------------------------------------------------------- checks
 def _codes(values: Any) -> tuple[Code, ...]:
     if isinstance(values, str | Code):
         values = (values,)
     return tuple(parse_code(v) for v in values)
-
-
-def _parse_color(color: Any) -> tuple[int, int, int]:
-    if isinstance(color, str):
-        if not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
-            raise EncodingError(f"a colour is '#rrggbb' or three numbers from 0 to 255, found {color!r}")
-        return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
-    values = tuple(int(v) for v in color)
-    if len(values) != 3 or not all(0 <= v <= 255 for v in values):
-        raise EncodingError(f"a colour is '#rrggbb' or three numbers from 0 to 255, found {color!r}")
-    return values
-
-
-def _rgb_to_cielab(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    """sRGB to the 16-bit PCS-Values of PS3.3 C.10.7.1.1 (CIELab under D50)."""
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (c / 255 for c in color)]
-    xyz = [sum(m * v for m, v in zip(row, linear, strict=True)) / w for row, w in zip(_RGB_XYZ_D50, _D50, strict=True)]
-    fx, fy, fz = (v ** (1 / 3) if v > 216 / 24389 else (24389 / 27 * v + 16) / 116 for v in xyz)
-    lab = (116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz))
-    scaled = (lab[0] * 65535 / 100, (lab[1] + 128) * 65535 / 255, (lab[2] + 128) * 65535 / 255)
-    return tuple(min(65535, max(0, round(v))) for v in scaled)  # type: ignore[return-value]
-
-
-def _cielab_to_rgb(stored: tuple[int, int, int]) -> tuple[int, int, int]:
-    lightness, a, b = stored[0] * 100 / 65535, stored[1] * 255 / 65535 - 128, stored[2] * 255 / 65535 - 128
-    fy = (lightness + 16) / 116
-    steps = (fy + a / 500, fy, fy - b / 200)
-    xyz = [(f**3 if f**3 > 216 / 24389 else (116 * f - 16) * 27 / 24389) * w for f, w in zip(steps, _D50, strict=True)]
-    # inverse of _RGB_XYZ_D50
-    inverse = (
-        (3.1338561, -1.6168667, -0.4906146),
-        (-0.9787684, 1.9161415, 0.0334540),
-        (0.0719453, -0.2289914, 1.4052427),
-    )
-    rgb = []
-    for row in inverse:
-        v = min(1.0, max(0.0, sum(m * x for m, x in zip(row, xyz, strict=True))))
-        rgb.append(round(255 * (12.92 * v if v <= 0.0031308 else 1.055 * v ** (1 / 2.4) - 0.055)))
-    return rgb[0], rgb[1], rgb[2]
 
 
 def segment_index(segments: Sequence[Segment], wanted: Sequence[Any]) -> list[int]:
