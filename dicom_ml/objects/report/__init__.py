@@ -25,6 +25,7 @@ from dicom_ml.objects.report.regions import (
 )
 from dicom_ml.objects.report.report import Report, read_report, read_sr_tree
 from dicom_ml.objects.report.segments import SegmentationFrame, SegmentReference
+from dicom_ml.objects.report.status import Status, Verification
 
 __all__ = [
     "Box",
@@ -53,7 +54,9 @@ __all__ = [
     "Site",
     "Specimen",
     "Statistic",
+    "Status",
     "TimePoint",
+    "Verification",
     "read_report",
     "read_sr_tree",
 ]

@@ -14,6 +14,7 @@ from dicom_ml.objects.derived import Description, copied_dataset, declare_charac
 from dicom_ml.objects.report.item_reading import Decoder, explicit_bytes
 from dicom_ml.objects.report.item_writing import Encoder
 from dicom_ml.objects.report.items import ContentItem, Reference
+from dicom_ml.objects.report.status import Status, add_status
 from dicom_ml.source import SourceSeries
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def document_bytes(
     description: Description,
     document: str,
     evidence: Iterable[Reference],
+    status: Status,
 ) -> bytes:
     """A whole SR file.
 
@@ -54,6 +56,7 @@ def document_bytes(
         A key of :data:`DOCUMENTS`.
     evidence : iterable of Reference
         Objects to list, with their series; whatever the content refers to must be among them or know its series.
+    status : Status
 
     Raises
     ------
@@ -71,7 +74,7 @@ def document_bytes(
     if name is None:
         raise EncodingError("a document needs a title")
     listed = _evidence(encoder.references, evidence, source)
-    ds = _header(source, description, document, name.value)
+    ds = _header(source, description, document, status)
     title = encoder.code(0x0040A043, name)
     declare_characters(ds)
     if not encoder.plain:
@@ -93,7 +96,7 @@ def document_bytes(
     return b"".join(parts)
 
 
-def _header(source: SourceSeries, description: Description, document: str, title: str) -> Dataset:
+def _header(source: SourceSeries, description: Description, document: str, status: Status) -> Dataset:
     """SR Document Series, SR Document General and equipment (PS3.3 C.17.1, C.17.2, C.7.5)."""
     from dicom_ml import __version__
 
@@ -118,8 +121,7 @@ def _header(source: SourceSeries, description: Description, document: str, title
     ds.SoftwareVersions = description.software_versions or __version__
     ds.ReferencedPerformedProcedureStepSequence = []
     ds.PerformedProcedureCodeSequence = []
-    ds.CompletionFlag = "COMPLETE"
-    ds.VerificationFlag = "UNVERIFIED"
+    add_status(ds, status)
     return ds
 
 

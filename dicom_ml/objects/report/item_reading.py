@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -253,6 +254,8 @@ class Decoder:
                     self._integers(parts, _CHANNELS),
                     *self._evidence.get(uid, ("", "")),
                 )
+                if _REFERENCED in parts:
+                    reference = replace(reference, presentation=self._reference(parts))
             self._references[raw] = reference
             return reference
 

@@ -74,6 +74,8 @@ def _reference(value: Reference) -> bytes:
     content += element_bytes(0x00081155, "UI", value.sop_instance_uid.encode())
     if value.frames:
         content += element_bytes(0x00081160, "IS", "\\".join(map(str, value.frames)).encode())
+    if value.presentation is not None:
+        content += _reference(value.presentation)
     if value.channels:
         content += element_bytes(0x0040A0B0, "US", struct.pack(f"<{len(value.channels)}H", *value.channels))
     if value.segments:
@@ -243,6 +245,8 @@ class Encoder:
     def _object(self, item: ContentItem) -> tuple[bytes, bytes, bytes]:
         reference: Reference = item.value
         self.references.setdefault(reference.sop_instance_uid, reference)
+        if reference.presentation is not None:
+            self.references.setdefault(reference.presentation.sop_instance_uid, reference.presentation)
         return _reference(reference), b"", b""
 
 

@@ -127,6 +127,8 @@ class Reference:
         Pairs of multiplex group and channel of a waveform.
     series_instance_uid, study_instance_uid : str
         Where the object belongs, needed to list it as evidence; content items do not hold them.
+    presentation : Reference, optional
+        The presentation state that an image is to be shown with.
     """
 
     sop_class_uid: str
@@ -136,6 +138,7 @@ class Reference:
     channels: tuple[int, ...] = ()
     series_instance_uid: str = field(default="", compare=False)
     study_instance_uid: str = field(default="", compare=False)
+    presentation: Reference | None = None
 
 
 @dataclass(slots=True)

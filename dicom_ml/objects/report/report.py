@@ -43,6 +43,7 @@ from dicom_ml.objects.report.records import records_of
 from dicom_ml.objects.report.region_items import COORDINATES, RegionReader
 from dicom_ml.objects.report.regions import Region
 from dicom_ml.objects.report.segments import SegmentReference
+from dicom_ml.objects.report.status import Status, read_status
 from dicom_ml.source import SourceSeries, as_source
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Report:
         List the source's images with their place in space, from which a reader learns the slice of each region.
     evidence : sequence of Reference
         Objects to list as evidence beside all that the report refers to.
+    status : Status, optional
+        Whether it is complete, preliminary or final, and who has verified it; complete and unverified by default.
     deterministic : bool
         Derive the document's UIDs from source and content.
     **settings
@@ -111,6 +114,7 @@ class Report:
         derived: Sequence[Measurement] = (),
         image_library: bool = True,
         evidence: Sequence[Reference] = (),
+        status: Status | None = None,
         deterministic: bool = False,
         **settings: Any,
     ) -> None:
@@ -128,6 +132,7 @@ class Report:
         self._title = parse_code(title)
         self._procedure = None if procedure is None else parse_code(procedure)
         self._extra = tuple(evidence)
+        self._status: Status | None = status if status is not None else Status()
         self.algorithm = algorithm
         self.groups: list[MeasurementGroup] = _tracked(check_sequence(groups), record)
         self.evaluations = list(evaluations)
@@ -238,6 +243,14 @@ class Report:
         if self._stored is not None:
             return self._stored.view.text(0x0020000D)
         return self._source.study_instance_uid if self._source is not None else ""
+
+    @property
+    def status(self) -> Status:
+        """Whether it is complete, preliminary or final, and who has verified it."""
+        if self._status is None:
+            assert self._stored is not None
+            self._status = read_status(self._stored.data)
+        return self._status
 
     @property
     def evidence(self) -> dict[str, tuple[str, str]]:
@@ -358,7 +371,8 @@ class Report:
     def _encoded(self) -> bytes:
         assert self._source is not None
         references = [r for _, canvas in self._canvases for r in canvas.references if r.sop_instance_uid]
-        return document_bytes(self._root, self._source, self._made(), self._document, [*references, *self._extra])
+        evidence = [*references, *self._extra]
+        return document_bytes(self._root, self._source, self._made(), self._document, evidence, self.status)
 
     @cached_property
     def _canvases(self) -> list[tuple[SourceSeries, Canvas]]:
@@ -518,6 +532,7 @@ def read_report(path: str | os.PathLike[str] | bytes, source: Any = None, space:
     regions = RegionReader(canvas, space, array)
     report._stored, report._source, report._description = stored, record, None
     report.groups = [read_group(item, regions) for item in find_groups(root)]
+    report._status = None
     report.observers = read_observers(root)
     report.subject = read_subject(root)
     report.derived, report.evaluations = _read_others(root, regions)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 import dicom_ml as dml
-from dicom_ml.objects.report import DeviceSubject, Fetus, Person
+from dicom_ml.objects.report import DeviceSubject, Fetus, Person, Status, Verification
 from tests.judges import dciodvfy, dcmqi_read_sr, dsrdump, highdicom_read_sr
 
 from .scenes import (
@@ -54,6 +55,12 @@ def report_of(name: str) -> dml.Report:
             derived=[dml.Measurement("SCT:118565006", 12, "mm3")],
             evaluations=[dml.Evaluation("DCM:111005|Assessment Category", "SCT:17621005")],
         ),
+        "verified": lambda: dml.Report(volume, [group()], NET, status=Status(
+            preliminary=False, reason="all slices seen",
+            verified_by=[Verification("Ärztin^Anna", "Hospital", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+                                      "99TEST:7|Anna"),
+                         Verification("Doe^Jane", "Clinic", datetime(2026, 1, 3))])),
+        "preliminary": lambda: dml.Report(volume, [group()], NET, status=Status(False, "more to come", True)),
         "fetus": lambda: dml.Report(volume, [group()], NET, subject=Fetus("A", "Doe^Jane", "1.2.3", 2)),
         "phantom": lambda: dml.Report(volume, [group()], NET, subject=DeviceSubject("Phantom", "1.2.3", "M", "N", "7")),
         "lines": lambda: dml.Report(volume, [group(measurements=[
@@ -74,7 +81,19 @@ def report_of(name: str) -> dml.Report:
 
 NAMES = [
     *("regions", "regions-in-space", "multiframe", "comprehensive", "enhanced", "images", "nothing-found"),
-    *("no-library", "all-said", "fetus", "phantom", "lines", "many-digits", "slide", "slide-on-pixels", "classes"),
+    *(
+        "no-library",
+        "all-said",
+        "verified",
+        "preliminary",
+        "fetus",
+        "phantom",
+        "lines",
+        "many-digits",
+        "slide",
+        "slide-on-pixels",
+        "classes",
+    ),
     *("detections", "segments"),
 ]
 
