@@ -119,6 +119,13 @@ class Annotations:
         return list(self._images()) if self.source is not None else []
 
     @property
+    def frame_of_reference_uid(self) -> str:
+        """Frame of reference of three-dimensional coordinates; empty where the file has none."""
+        if self._header is not None:
+            return str(self._header.get("FrameOfReferenceUID") or "")
+        return self.source.frame_of_reference_uid if self.source is not None else ""
+
+    @property
     def sop_instance_uid(self) -> str:
         """SOP Instance UID."""
         if self._header is not None:

@@ -352,6 +352,10 @@ class Report:
             file.write(self._bytes)
         return os.fspath(path)
 
+    def to_bytes(self) -> bytes:
+        """The document as :meth:`save` writes it; :func:`read_report` takes it as it takes a path."""
+        return self._bytes
+
     @property
     def dataset(self) -> Dataset:
         """The document as a pydicom Dataset."""
