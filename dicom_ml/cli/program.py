@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 2 where something was wrong with what was asked for or with the files; 130 when interrupted.
     """
     parser = _parser()
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and not getattr(args, "passes_on", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.rest = rest
     if args.command is None:
         parser.print_help()
         return 0
@@ -76,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--debug", action="store_true", help="show where an error comes from")
         module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+        # a command may take what the parser does not know, and pass it on to another
+        sub.set_defaults(run=module.run, passes_on=getattr(module, "PASSES_ON", False))
     return parser
 
 

@@ -1,0 +1,1 @@
+"""Tiles of lung slides: normal tissue, adenocarcinoma, squamous cell carcinoma."""

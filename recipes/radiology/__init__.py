@@ -1,0 +1,1 @@
+"""Lung nodules on chest CT: detection, and its report."""
