@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from dicom_ml.cli.contents import PRESENTATION_STATES, STRUCTURE_SETS, presentation_facts, structure_facts
+from dicom_ml.cli.reports import is_report, report_facts
 from dicom_ml.cli.slides import (
     ANNOTATION_STORAGE,
     MAP_STORAGE,
@@ -32,7 +35,7 @@ _PHI = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAg
 Item = dict[str, Any]
 
 
-def inspect_path(path: Path, *, phi: bool = False) -> list[Item]:
+def inspect_path(path: Path, *, phi: bool = False, every: bool = False) -> list[Item]:
     """Facts of every series under a path, as plain values.
 
     Parameters
@@ -41,6 +44,8 @@ def inspect_path(path: Path, *, phi: bool = False) -> list[Item]:
         A file or a folder.
     phi : bool
         Include what concerns the patient.
+    every : bool
+        Leave nothing of long reports out. The content of a report is given where the path is its file.
 
     Raises
     ------
@@ -64,7 +69,7 @@ def inspect_path(path: Path, *, phi: bool = False) -> list[Item]:
         if path.is_file() and path.suffix.lower() == ".zip":
             return [_volume_item(path, [], phi)]
         raise FileError(f"{path} holds no DICOM file" + (f" ({others} other files)" if others > 1 else ""))
-    return [_item(members, path, phi) for members in series.values()]
+    return [_item(members, path, phi, every) for members in series.values()]
 
 
 def _progress(files: list[Path]) -> Any:
@@ -90,7 +95,7 @@ def _header(file: Path) -> Dataset | None:
     return ds if len(ds) else None
 
 
-def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool) -> Item:
+def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool, every: bool) -> Item:
     files, first = [file for file, _ in members], members[0][1]
     sop_class = str(first.get("SOPClassUID") or "")
     item: Item = {
@@ -105,6 +110,12 @@ def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool) -> Item:
     elif sop_class in (MAP_STORAGE, ANNOTATION_STORAGE):
         for file in files:
             item |= map_facts(file) if sop_class == MAP_STORAGE else annotation_facts(file)
+    elif is_report(sop_class):
+        item |= _reports(files, phi, path.is_file(), every)
+    elif sop_class in STRUCTURE_SETS:
+        item |= structure_facts(_whole(files[0]))
+    elif sop_class in PRESENTATION_STATES:
+        item |= presentation_facts(first)
     elif sop_class == SLIDE_STORAGE:
         item |= slide_facts([str(f) for f in files])
     else:
@@ -116,7 +127,33 @@ def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool) -> Item:
         "study": str(first.get("StudyInstanceUID") or "none"),
         "frame of reference": str(first.get("FrameOfReferenceUID") or "none"),
     }
-    return item | (_patient(first) if phi else {})
+    content = item.pop("content", None)
+    item |= _patient(first) if phi else {}
+    return item if content is None else item | {"content": content}
+
+
+def _reports(files: list[Path], phi: bool, content: bool, every: bool) -> Item:
+    """A report, or several of one series, of which each has a line."""
+    if len(files) == 1:
+        try:
+            return report_facts(files[0], phi=phi, content=content, every=every)
+        except DicomMLError as error:
+            return {"report": f"no: {' '.join(str(error).split())}"}
+    listed = []
+    for file in files:
+        try:
+            facts = report_facts(file, phi=phi, content=False)
+        except DicomMLError as error:
+            listed.append({"": file.name, "report": f"no: {' '.join(str(error).split())}"})
+            continue
+        listed.append({"": file.name, **{k: facts[k] for k in ("title", "measurement groups", "status")}})
+    return {"reports": listed}
+
+
+def _whole(file: Path) -> Dataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pydicom.dcmread(file, force=True)
 
 
 def _volume_item(path: Path, files: list[str], phi: bool) -> Item:
