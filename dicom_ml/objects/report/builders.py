@@ -30,7 +30,16 @@ __all__ = [
     "split_options",
 ]
 
-DETECTION_OPTIONS = ("classes", "site", "space", "slices", "measurements", "tracking_ids", "min_score")
+DETECTION_OPTIONS = (
+    "classes",
+    "site",
+    "space",
+    "slices",
+    "measurements",
+    "tracking_ids",
+    "tracking_uids",
+    "min_score",
+)
 CLASSIFICATION_OPTIONS = ("classes", "question", "site", "images", "tracking_id")
 MEASUREMENT_OPTIONS = ("segments",)
 FloatArray = npt.NDArray[np.float64]
@@ -68,6 +77,7 @@ def detection_groups(
     slices: Any = None,
     measurements: Sequence[Sequence[Measurement]] | None = None,
     tracking_ids: Sequence[str] | None = None,
+    tracking_uids: Sequence[str | None] | None = None,
     min_score: float = 0.0,
 ) -> list[MeasurementGroup]:
     """A group for each box; see :meth:`dicom_ml.Report.from_detections`."""
@@ -78,7 +88,12 @@ def detection_groups(
     values = None if scores is None else _check_scores(scores, count)
     findings = _findings(labels, classes, count)
     per_slice = None if slices is None else np.asarray(as_array(slices)).reshape(-1).astype(int)
-    for name, given in (("slices", per_slice), ("measurements", measurements), ("tracking_ids", tracking_ids)):
+    for name, given in (
+        ("slices", per_slice),
+        ("measurements", measurements),
+        ("tracking_ids", tracking_ids),
+        ("tracking_uids", tracking_uids),
+    ):
         if given is not None and len(given) != count:
             raise EncodingError(f"{count} boxes were given, but {len(given)} {name}")
     shape = None if canvas.grid is None or space == "mm" else canvas.grid.shape[3 - dimensions :]
@@ -103,6 +118,7 @@ def detection_groups(
                 region=box,
                 measurements=tuple(own),
                 tracking_id=None if tracking_ids is None else tracking_ids[i],
+                tracking_uid=None if tracking_uids is None else tracking_uids[i],
             )
         )
     if lost:

@@ -170,8 +170,8 @@ class Report:
         source : Volume, Slide or SourceSeries
         **options
             ``classes`` (mapping or sequence of codes by label), ``site``, ``space``, ``slices`` (of flat boxes on
-            a volume), ``measurements`` (a sequence of Measurement for each box), ``tracking_ids``, ``min_score``,
-            and whatever :class:`Report` takes.
+            a volume), ``measurements`` (a sequence of Measurement for each box), ``tracking_ids``,
+            ``tracking_uids``, ``min_score``, and whatever :class:`Report` takes.
         """
         record = as_source(source).check()
         chosen, rest = builders.split_options(options, builders.DETECTION_OPTIONS)
