@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from dicom_ml.errors import GeometryError as GeometryError
     from dicom_ml.errors import MissingPackageError as MissingPackageError
     from dicom_ml.errors import SeriesError as SeriesError
+    from dicom_ml.errors import StoreError as StoreError
     from dicom_ml.geometry import Grid as Grid
     from dicom_ml.objects.annotations import AnnotationGroup as AnnotationGroup
     from dicom_ml.objects.annotations import AnnotationMeasurement as AnnotationMeasurement
     from dicom_ml.objects.annotations import Annotations as Annotations
     from dicom_ml.objects.annotations import read_annotations as read_annotations
+    from dicom_ml.objects.key_objects import KeyObjects as KeyObjects
+    from dicom_ml.objects.key_objects import read_key_objects as read_key_objects
     from dicom_ml.objects.parametric_map import ParametricMap as ParametricMap
     from dicom_ml.objects.parametric_map import Quantity as Quantity
     from dicom_ml.objects.parametric_map import read_parametric_map as read_parametric_map
@@ -114,15 +117,18 @@ _HOMES = {
     "GeometryError": "dicom_ml.errors",
     "Grid": "dicom_ml.geometry",
     "MissingPackageError": "dicom_ml.errors",
+    "KeyObjects": "dicom_ml.objects.key_objects",
     "ParametricMap": "dicom_ml.objects.parametric_map",
     "Quantity": "dicom_ml.objects.parametric_map",
     "Segment": "dicom_ml.objects.segmentation",
     "Segmentation": "dicom_ml.objects.segmentation",
     "SeriesError": "dicom_ml.errors",
+    "StoreError": "dicom_ml.errors",
     "Slide": "dicom_ml.reading",
     "SourceSeries": "dicom_ml.source",
     "Volume": "dicom_ml.reading",
     "read_annotations": "dicom_ml.objects.annotations",
+    "read_key_objects": "dicom_ml.objects.key_objects",
     "read_parametric_map": "dicom_ml.objects.parametric_map",
     "open_slide": "dicom_ml.reading",
     "read_segmentation": "dicom_ml.objects.segmentation",
