@@ -98,7 +98,6 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
         self._sources: dict[str, SourceSeries] = {}
         self._slides: SlideResults | None = None
         self._failure: Exception | None = None
-        self._plain_step: Any = None
 
     def facts(self) -> dict[str, Any]:
         """What the index says of every file."""
@@ -160,28 +159,36 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
             raise self._failure
 
     def _skip_finished(self, pl_module: Any) -> None:
-        """Have ``predict_step`` leave out batches whose results are all there."""
+        """Have ``predict_step`` leave out batches whose results are all there: those of every writer of the run."""
         self._restore(pl_module)
-        step = pl_module.predict_step
-        self._plain_step = pl_module.__dict__.get("predict_step", self)  # self: there was none on the instance
+        own = pl_module.__dict__.get("predict_step")
+        if hasattr(own, "writers"):
+            own.writers.append(self)
+            return
+        step, writers = pl_module.predict_step, [self]
 
         @functools.wraps(step)
         def predict_step(*args: Any, **kwargs: Any) -> Any:
             batch = args[0] if args else kwargs.get("batch")
-            if self._is_known(batch):
+            if all(writer._is_known(batch) for writer in writers):
                 return None
             return step(*args, **kwargs)
 
+        # what was there before, and whose results count, for the writers that join and leave
+        predict_step.plain, predict_step.writers = own, writers  # type: ignore[attr-defined]
         pl_module.__dict__["predict_step"] = predict_step
 
     def _restore(self, pl_module: Any) -> None:
-        if self._plain_step is None:
+        own = pl_module.__dict__.get("predict_step")
+        if self not in getattr(own, "writers", ()):
             return
-        if self._plain_step is self:
-            pl_module.__dict__.pop("predict_step", None)
+        own.writers.remove(self)
+        if own.writers:
+            return
+        if own.plain is None:
+            del pl_module.__dict__["predict_step"]
         else:
-            pl_module.__dict__["predict_step"] = self._plain_step
-        self._plain_step = None
+            pl_module.__dict__["predict_step"] = own.plain
 
     # ------------------------------------------------------------------ one batch
     def _write_batch(self, outputs: Any, batch: Any) -> None:

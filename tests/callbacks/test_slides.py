@@ -242,6 +242,30 @@ def test_goes_on_with_the_same_uids(slides, tmp_path, cut):
     assert not list((tmp_path / "parts").glob(".*"))
 
 
+def test_writers_that_were_stopped_at_different_tiles_go_on_together(slides, tmp_path):
+    """What one of them knows does not keep the others from their tiles."""
+    stopped = Redness()
+    stopped.stop_after = 3
+    try:
+        predict(slides, tmp_path, SegmentationWriter(tmp_path, [TUMOUR]), stopped)
+    except (KeyboardInterrupt, SystemExit):
+        pass
+    both = [SegmentationWriter(tmp_path, [TUMOUR]), ParametricMapWriter(tmp_path, **MAP)]
+    model = predict(slides, tmp_path, both)
+    assert "predict_step" not in model.__dict__, "the module is left as it was"
+    whole = tmp_path / "whole"
+    predict(slides, whole, [SegmentationWriter(whole, [TUMOUR]), ParametricMapWriter(whole, **MAP)])
+    files = sorted(whole.glob("*.dcm"))
+    assert len(files) == 4
+    for file in files:
+        one, two = pydicom.dcmread(file), pydicom.dcmread(tmp_path / file.name)
+        assert one.SOPInstanceUID == two.SOPInstanceUID
+        for name in ("PixelData", "FloatPixelData"):
+            assert one.get(name) == two.get(name)
+    again = predict(slides, tmp_path, both)
+    assert again.seen == [], "all results of both are there"
+
+
 def test_missing_tiles(slides, tmp_path):
     data = TileDataset([slides[0][0]], 64)
     part = torch.utils.data.Subset(data, range(7))
