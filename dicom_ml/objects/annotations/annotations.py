@@ -152,6 +152,35 @@ class Annotations:
             and (graphic is None or g.graphic == graphic.upper())
         ]
 
+    # ------------------------------------------------------------------ other formats
+    def to_geojson(self, path: str | os.PathLike[str], **options: Any) -> str:
+        """Write GeoJSON that QuPath reads; see :func:`dicom_ml.objects.annotations.annotations_to_geojson`."""
+        from dicom_ml.objects.annotations.geojson import annotations_to_geojson
+
+        return annotations_to_geojson(self, path, **options)
+
+    @classmethod
+    def from_geojson(
+        cls, path: str | os.PathLike[str], *, source: Any, types: Any = None, **options: Any
+    ) -> Annotations:
+        """Read GeoJSON of QuPath and others; see :func:`dicom_ml.objects.annotations.annotations_from_geojson`."""
+        from dicom_ml.objects.annotations.geojson import annotations_from_geojson
+
+        return annotations_from_geojson(path, source=source, types=types, **options)
+
+    def to_csv(self, path: str | os.PathLike[str], **options: Any) -> str:
+        """Write a table; see :func:`dicom_ml.objects.annotations.annotations_to_csv`."""
+        from dicom_ml.objects.annotations.tables import annotations_to_csv
+
+        return annotations_to_csv(self, path, **options)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str], *, source: Any, types: Any = None, **options: Any) -> Annotations:
+        """Read a table; see :func:`dicom_ml.objects.annotations.annotations_from_csv`."""
+        from dicom_ml.objects.annotations.tables import annotations_from_csv
+
+        return annotations_from_csv(path, source=source, types=types, **options)
+
     # ------------------------------------------------------------------ writing
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the object; arrays go to the file as they lie in memory.
