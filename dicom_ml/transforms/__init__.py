@@ -1,4 +1,4 @@
-"""MONAI transforms: DICOM series and segmentations in, segmentations and parametric maps out.
+"""MONAI transforms: DICOM series and segmentations in; segmentations, parametric maps and reports out.
 
 Arrays are ``(C, W, H, D)`` with a RAS affine, as MONAI has them. Every image carries, as one string in its meta, the
 handle of its source series; savers find the source by it.
@@ -20,6 +20,17 @@ from dicom_ml.transforms.parametric_map import (
     SaveParametricMapd,
     SaveParametricMapDict,
 )
+from dicom_ml.transforms.report import (
+    Consensus,
+    LoadReport,
+    LoadReportD,
+    LoadReportd,
+    LoadReportDict,
+    WorldBoxToImage,
+    WorldBoxToImageD,
+    WorldBoxToImaged,
+    WorldBoxToImageDict,
+)
 from dicom_ml.transforms.segmentation import (
     LoadSegmentation,
     LoadSegmentationD,
@@ -33,12 +44,17 @@ from dicom_ml.transforms.segmentation import (
 from dicom_ml.transforms.writer import DicomSegmentationWriter, register_segmentation_writer, series_name_formatter
 
 __all__ = [
+    "Consensus",
     "DicomReader",
     "DicomSegmentationWriter",
     "LoadDicom",
     "LoadDicomD",
     "LoadDicomDict",
     "LoadDicomd",
+    "LoadReport",
+    "LoadReportD",
+    "LoadReportDict",
+    "LoadReportd",
     "LoadSegmentation",
     "LoadSegmentationD",
     "LoadSegmentationDict",
@@ -51,6 +67,10 @@ __all__ = [
     "SaveSegmentationD",
     "SaveSegmentationDict",
     "SaveSegmentationd",
+    "WorldBoxToImage",
+    "WorldBoxToImageD",
+    "WorldBoxToImageDict",
+    "WorldBoxToImaged",
     "register_segmentation_writer",
     "series_name_formatter",
 ]
