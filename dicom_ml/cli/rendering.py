@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.cli.slides import is_slide, render_slide
+from dicom_ml.cli.findings import COLUMNS, Findings
+from dicom_ml.cli.reports import is_report
+from dicom_ml.cli.slide_pictures import render_slide
+from dicom_ml.cli.slides import ANNOTATION_STORAGE, is_slide, sop_class_of
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.objects.segmentation import Segment, read_segmentation
 from dicom_ml.reading import Volume, read_volume
@@ -30,14 +33,23 @@ def render(args: argparse.Namespace) -> Path:
     if output.suffix.lower() not in (".png", ".html", ".htm"):
         raise EncodingError(f"--output ends in .png or .html, found {output.name}")
     if is_slide(args.series):
-        return render_slide(args.series, args.seg, args.segments, output, args.size)
+        return render_slide(args.series, args.over, args.segments, output, args.size, _region(args.region))
+    if args.region is not None:
+        raise EncodingError("--region is a part of a slide; the series is none")
     volume = read_volume(args.series, series_uid=args.series_uid)
     if setting is None and volume.modality == "CT":
         setting = "wide"
-    labels, segments = _labels(args.seg, args.segments, volume)
+    files, reports = _sorted(args.over)
+    wanted = args.segments
+    labels, segments, names = _labels(files, wanted, volume)
+    findings = Findings()
+    findings.add(reports, volume, wanted, len(segments))
+    if wanted and not segments and not findings.rows:
+        known = ", ".join(map(repr, dict.fromkeys([*names, *findings.names])))
+        raise FileError(f"nothing is named {', '.join(wanted)}; there are {known}")
     colors: Colors = {n: s.color or PALETTE[(n - 1) % len(PALETTE)] for n, s in segments.items()}
-    names = {n: s.label for n, s in segments.items()}
-    picture = montage(volume.array, volume.affine, labels, planes=planes, setting=setting, colors=colors, names=names,
+    picture = montage(volume.array, volume.affine, labels, planes=planes, setting=setting, colors=colors,
+                      names={n: s.label for n, s in segments.items()}, marks=findings.marks,
                       height=args.height)  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() == ".png":
@@ -45,26 +57,43 @@ def render(args: argparse.Namespace) -> Path:
         return output
     page = Page(args.series.resolve().name)
     page.picture(png_bytes(picture), "R, L, A, P, S, I: right, left, front, back, head, foot of the patient")
-    if labels is not None:
+    if segments and labels is not None:
         ml = float(np.prod(volume.spacing)) * 1e-3
         counts = np.bincount(labels.ravel(), minlength=len(segments) + 1)
         rows = [(s.label, s.type.meaning, int(counts[n]), f"{counts[n] * ml:.1f} ml") for n, s in segments.items()]
         page.table(("Segment", "Type", "Voxels shown", "Volume"), rows, "Segments", [colors[n] for n in segments])
+    if findings.rows:
+        page.table(COLUMNS, findings.rows, "Findings", findings.colors)
     page.facts([
         ("Slices, rows, columns", " x ".join(map(str, volume.shape))),
         ("Spacing", " x ".join(f"{v:.4g}" for v in volume.spacing) + " mm"),
         ("Modality", volume.modality or "-"),
-        ("Segmentations", ", ".join(p.name for p in args.seg) or "-"),
+        ("Drawn over it", ", ".join(p.name for p in args.over) or "-"),
     ], "Facts")  # fmt: skip
     return page.save(output)
 
 
+def _sorted(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Segmentations, and reports."""
+    reports = []
+    for file in files:
+        sop_class = sop_class_of(file)
+        if is_report(sop_class):
+            reports.append(file)
+        elif sop_class == ANNOTATION_STORAGE:
+            raise EncodingError(f"{file.name} holds annotations of a slide; the series is none")
+    return [f for f in files if f not in reports], reports
+
+
 def _labels(
     files: list[Path], wanted: list[str] | None, volume: Volume
-) -> tuple[npt.NDArray[np.uint16] | None, dict[int, Segment]]:
-    """All segments of all files as one label map on the volume's grid; where they overlap, the later is seen."""
+) -> tuple[npt.NDArray[np.uint16] | None, dict[int, Segment], list[str]]:
+    """All segments of all files as one label map on the volume's grid; where they overlap, the later is seen.
+
+    Then the segments that are shown, and the labels of all.
+    """
     if not files:
-        return None, {}
+        return None, {}, []
     out = np.zeros(volume.shape, dtype=np.uint16)
     segments: dict[int, Segment] = {}
     found: list[str] = []
@@ -79,9 +108,20 @@ def _labels(
             number = len(segments) + 1
             segments[number] = segment
             out[np.asarray(mask) > 0.5] = number
-    if not segments:
-        raise FileError(f"no segment is named {', '.join(wanted or ())}; there are {', '.join(map(repr, found))}")
-    return out, segments
+    return out, segments, found
+
+
+def _region(text: str | None) -> tuple[int, int, int, int] | None:
+    """Row, column, height and width in pixels of level 0."""
+    if text is None:
+        return None
+    try:
+        row, column, height, width = (int(v) for v in text.split(","))
+    except ValueError:
+        row = column = height = width = 0
+    if min(height, width) < 1:
+        raise EncodingError(f"--region is ROW,COLUMN,HEIGHT,WIDTH in pixels of level 0, found {text!r}")
+    return row, column, height, width
 
 
 def _window(text: str | None) -> str | tuple[float, float] | None:

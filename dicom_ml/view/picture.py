@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.errors import GeometryError, MissingPackageError
-from dicom_ml.view.planes import Plane, plane_of, plane_positions
+from dicom_ml.view.planes import Plane, PlaneMap, plane_of, plane_positions
+from dicom_ml.view.regions import Mark, Trace, draw_traces, mark_positions, traces_on
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -173,6 +174,7 @@ def montage(
     setting: str | tuple[float, float] | None = None,
     colors: Mapping[int, Color] | None = None,
     names: Mapping[int, str] | None = None,
+    marks: Sequence[Mark] = (),
     height: int = 280,
     columns: int = 4,
     title: str = "",
@@ -194,6 +196,8 @@ def montage(
     colors : mapping of int to (r, g, b), optional
     names : mapping of int to str, optional
         Names of the label values, for the legend.
+    marks : sequence of Mark
+        Regions in array indices to be drawn over it; where the slices are not named, they are those that show them.
     height : int
         Of each slice, in pixels.
     columns : int
@@ -218,7 +222,10 @@ def montage(
     font = font_module.load_default(15)
     tiles: list[tuple[Image, str]] = []
     for name, which in (planes or {"axial": 4, "coronal": 2, "sagittal": 2}).items():
-        chosen = plane_positions(labels, affine, name, which, array.shape) if isinstance(which, int) else which
+        places = PlaneMap(affine, array.shape, name)
+        chosen = which if not isinstance(which, int) else mark_positions(marks, places, which)
+        if isinstance(which, int) and not chosen:
+            chosen = plane_positions(labels, affine, name, which, array.shape)
         for index in chosen:
             cut = plane_of(array, affine, name, index)
             over = plane_of(labels, affine, name, index) if labels is not None else None
@@ -227,10 +234,21 @@ def montage(
             tile = render_plane(cut, over, setting=setting, limits=limits, colors=colors,
                                 height=max(12, round(min(height, 1.5 * height * tall))),
                                 letters=1.5 * height * tall > 60)  # fmt: skip
+            _mark(tile, marks, places, cut.index)
             tiles.append((tile, f"{name} {cut.index}  {'xyz'[_axis(name)]} = {cut.position:.1f} mm"))
-    return _arrange(tiles, [(names or {}).get(v, f"label {v}") for v in values if v in colors],
-                    [colors[v] for v in values if v in colors], height, columns, title,
+    legend = [((names or {}).get(v, f"label {v}"), colors[v]) for v in values if v in colors]
+    legend += dict.fromkeys((m.name, m.color) for m in marks if m.name)
+    return _arrange(tiles, [name for name, _ in legend], [color for _, color in legend], height, columns, title,
                     (image_module, draw_module, font))  # fmt: skip
+
+
+def _mark(tile: Image, marks: Sequence[Mark], places: PlaneMap, index: int) -> None:
+    """Draw what a slice shows of regions."""
+    scale = np.array([tile.height / places.size[0], tile.width / places.size[1]])
+    for mark in marks:
+        found = [Trace(t.points * scale, t.closed) for t in traces_on(mark.region, places, index)]
+        if found:
+            draw_traces(tile, found, mark.color, mark.text)
 
 
 def _axis(name: str) -> int:

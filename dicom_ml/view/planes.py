@@ -17,7 +17,7 @@ import numpy.typing as npt
 from dicom_ml.errors import GeometryError
 from dicom_ml.geometry import Grid
 
-__all__ = ["PLANES", "Plane", "plane_of", "plane_positions"]
+__all__ = ["PLANES", "Plane", "PlaneMap", "plane_of", "plane_positions"]
 
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -53,6 +53,54 @@ class Plane:
     name: str
     index: int
     position: float
+
+
+class PlaneMap:
+    """Where points of a volume lie on the slices that :func:`plane_of` cuts.
+
+    Parameters
+    ----------
+    affine : array_like
+        4x4, array index (d, h, w) to LPS millimetres.
+    shape : sequence of int
+        (D, H, W) of the volume.
+    name : {"axial", "coronal", "sagittal"}
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (D, H, W).
+    count : int
+        Number of slices.
+    size : tuple of int
+        Rows and columns of each.
+    """
+
+    def __init__(self, affine: npt.ArrayLike, shape: Sequence[int], name: str) -> None:
+        if name not in _LAYOUT:
+            raise GeometryError(f"a plane is one of {', '.join(PLANES)}, found {name!r}")
+        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        order, flips = Grid(self.shape, np.asarray(affine, dtype=np.float64)).orientation_change("SPL")
+        cut, down, against, across = _LAYOUT[name]
+        self._axes = [order[axis] for axis in (cut, down, across)]
+        self._turned = [axis in flips for axis in (cut, down, across)]
+        self._turned[1] ^= against
+        self.count, *size = (self.shape[axis] for axis in self._axes)
+        self.size = (size[0], size[1])
+
+    def __call__(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Slice, row and column of points ``(N, 3)`` in array indices, both with corners at pixel edges."""
+        given = np.asarray(points, dtype=np.float64)
+        found = given[:, self._axes]
+        for column, axis in enumerate(self._axes):
+            if self._turned[column]:
+                found[:, column] = self.shape[axis] - found[:, column]
+        return np.asarray(found)
+
+    def down_or_across(self, axis: int) -> int | None:
+        """Whether an axis of the array runs down (0) or across (1) the slice; None if it is the one that is cut."""
+        place = self._axes.index(axis)
+        return place - 1 if place else None
 
 
 def plane_of(array: npt.NDArray[Any], affine: npt.ArrayLike, name: str, index: int | None = None) -> Plane:

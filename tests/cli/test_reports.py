@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dicom_ml as dml
 from dicom_ml.cli import main
 from dicom_ml.objects.report import Person
+from dicom_ml.view import PALETTE
+
+Image = pytest.importorskip("PIL.Image", reason="pictures need Pillow")
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +93,93 @@ def test_info_of_real_files(shared_data: Path, name: str, capsys: pytest.Capture
     text = capsys.readouterr().out
     for fact in FACTS[name]:
         assert fact in text, text
+
+
+# ---------------------------------------------------------------------- render
+def difference(a: Path, b: Path) -> np.ndarray:
+    """Where two pictures differ; a legend below one of them does not count."""
+    left, right = (np.asarray(Image.open(p).convert("RGB")).astype(int) for p in (a, b))
+    rows = min(len(left), len(right))
+    return np.abs(left[:rows] - right[:rows]).sum(axis=2) > 0
+
+
+def test_render_draws_regions_on_their_slices(series: Path, report: Path, tmp_path: Path) -> None:
+    over, page = tmp_path / "over.png", tmp_path / "over.html"
+    common = ["render", str(series), "--height", "240", "--planes"]
+    assert main([*common, "axial=6", "--over", str(report), "--output", str(over)]) == 0
+    picture = np.asarray(Image.open(over).convert("RGB"))[:240]
+    tiles = np.array_split(picture, 4, axis=1)  # slices 1 to 4: of the six only these show anything
+    box, polygon = PALETTE[:2]
+    assert [bool((t == box).all(axis=2).any()) for t in tiles] == [True, True, True, False]
+    assert [bool((t == polygon).all(axis=2).any()) for t in tiles] == [False, False, False, True]
+    assert main([*common, "axial=6", "--over", str(report), "--output", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    for shown in ("Nodule A", "box from slice 1 to 4", "polygon on slice 4", "whole images", "Diameter 7.25 mm"):
+        assert shown in text
+    assert "Left Lung" in text and "Secret" not in text
+
+
+def test_render_chooses_groups(series: Path, report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["render", str(series), "--over", str(report), "--output", str(tmp_path / "a.html"), "--segments"]
+    for name in ("Nodule", "Nodule A", "1"):
+        assert main([*common, name]) == 0
+        text = (tmp_path / "a.html").read_text(encoding="utf-8")
+        assert "Nodule A" in text and "polygon on slice" not in text
+    capsys.readouterr()
+    assert main([*common, "Spleen"]) == 2
+    error = capsys.readouterr().err
+    assert "'Nodule A'" in error and "'Mass'" in error and error.count("\n") == 1
+
+
+@pytest.fixture
+def slide(shared_data: Path) -> Path:
+    return shared_data / "b_wsi/cmu1_he_pyramid_jpeg"
+
+
+def test_render_draws_on_slides(slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ann, sr = tmp_path / "a.ann.dcm", tmp_path / "a.sr.dcm"
+    with dml.open_slide(slide) as opened:
+        rows, columns = opened.levels[0].shape
+        box = np.array([[600, 500], [900, 500], [900, 800], [600, 800]], np.float32)  # x, y
+        field = dml.AnnotationGroup("Field", type="SCT:85756007", graphic="rectangle", points=box, algorithm="manual")
+        dml.Annotations.from_groups([field], source=opened).save(ann)
+        region = dml.Box((1000, 1200), (1300, 1500))
+        group = dml.MeasurementGroup(finding="SCT:108369006", region=region)
+        dml.Report(opened, [group], dml.Algorithm("N", "1")).save(sr)
+    common = ["render", str(slide), "--size", "500"]
+    assert main([*common, "--output", str(tmp_path / "plain.png")]) == 0
+    for file, (top, left) in ((ann, (500, 600)), (sr, (1000, 1200))):
+        chosen = ["--over", str(file), "--segments", "Field", "Neoplasm"]
+        assert main([*common, *chosen, "--output", str(tmp_path / "o.png")]) == 0
+        found = difference(tmp_path / "plain.png", tmp_path / "o.png")
+        scale = found.shape[0] / rows
+        y, x = np.nonzero(found[:, : round((left + 305) * scale)])
+        for got, expected in ((y.min(), top), (y.max(), top + 300), (x.min(), left), (x.max(), left + 300)):
+            assert abs(got - expected * scale) <= (9 if file == sr else 3)  # a report's groups have their number beside
+    part = [*common, "--region", "450,550,400,400"]
+    assert main([*part, "--output", str(tmp_path / "plain.png")]) == 0
+    assert main([*part, "--over", str(ann), "--output", str(tmp_path / "o.png")]) == 0
+    y, x = np.nonzero(difference(tmp_path / "plain.png", tmp_path / "o.png"))
+    scale = 500 / 400
+    for got, expected in ((y.min(), 50), (y.max(), 350), (x.min(), 50), (x.max(), 350)):
+        assert abs(got - expected * scale) <= 3
+    assert main([*part, "--over", str(ann), str(sr), "--output", str(tmp_path / "o.html")]) == 0
+    text = (tmp_path / "o.html").read_text(encoding="utf-8")
+    assert "1 rectangles, 1 shown" in text and "Rows 450 to 850" in text and "Findings" in text
+    capsys.readouterr()
+    for wrong, what in (("1,2,3", "ROW,COLUMN"), ("99999,0,5,5", "beside the slide"), ("0,0,0,4", "ROW,COLUMN")):
+        assert main([*common, "--region", wrong, "--output", str(tmp_path / "x.png")]) == 2
+        assert what in capsys.readouterr().err
+
+
+def test_render_refuses_what_does_not_belong(
+    series: Path, report: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ann = shared_data / "d_derived/highdicom/sm_annotations.dcm"
+    for command, what in (
+        (["--over", str(ann)], "annotations of a slide"),
+        (["--over", str(report), "--region", "1,2,3,4"], "part of a slide"),
+    ):
+        assert main(["render", str(series), "--output", str(tmp_path / "x.png"), *command]) == 2
+        error = capsys.readouterr().err
+        assert what in error and error.count("\n") == 1
