@@ -31,6 +31,7 @@ from dicom_ml.transforms.report import (
     WorldBoxToImaged,
     WorldBoxToImageDict,
 )
+from dicom_ml.transforms.save_report import SaveReport, SaveReportD, SaveReportd, SaveReportDict
 from dicom_ml.transforms.segmentation import (
     LoadSegmentation,
     LoadSegmentationD,
@@ -63,6 +64,10 @@ __all__ = [
     "SaveParametricMapD",
     "SaveParametricMapDict",
     "SaveParametricMapd",
+    "SaveReport",
+    "SaveReportD",
+    "SaveReportDict",
+    "SaveReportd",
     "SaveSegmentation",
     "SaveSegmentationD",
     "SaveSegmentationDict",
