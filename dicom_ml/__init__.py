@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from dicom_ml.objects.report import TimePoint as TimePoint
     from dicom_ml.objects.report import read_report as read_report
     from dicom_ml.objects.report import read_sr_tree as read_sr_tree
+    from dicom_ml.objects.secondary_capture import SecondaryCapture as SecondaryCapture
+    from dicom_ml.objects.secondary_capture import read_secondary_capture as read_secondary_capture
     from dicom_ml.objects.segmentation import Algorithm as Algorithm
     from dicom_ml.objects.segmentation import Segment as Segment
     from dicom_ml.objects.segmentation import Segmentation as Segmentation
@@ -120,6 +122,7 @@ _HOMES = {
     "KeyObjects": "dicom_ml.objects.key_objects",
     "ParametricMap": "dicom_ml.objects.parametric_map",
     "Quantity": "dicom_ml.objects.parametric_map",
+    "SecondaryCapture": "dicom_ml.objects.secondary_capture",
     "Segment": "dicom_ml.objects.segmentation",
     "Segmentation": "dicom_ml.objects.segmentation",
     "SeriesError": "dicom_ml.errors",
@@ -131,6 +134,7 @@ _HOMES = {
     "read_key_objects": "dicom_ml.objects.key_objects",
     "read_parametric_map": "dicom_ml.objects.parametric_map",
     "open_slide": "dicom_ml.reading",
+    "read_secondary_capture": "dicom_ml.objects.secondary_capture",
     "read_segmentation": "dicom_ml.objects.segmentation",
     "read_volume": "dicom_ml.reading",
 }
