@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from dicom_ml.bridge.output import as_segments
 from dicom_ml.cli.matrices import from_matrix, read_picture
-from dicom_ml.cli.slides import is_slide
+from dicom_ml.cli.reports import is_report
+from dicom_ml.cli.slides import ANNOTATION_STORAGE, is_slide, sop_class_of
+from dicom_ml.cli.tables import FEATURES, TABLES, from_annotations, from_report, to_annotations
 from dicom_ml.codes import find_code
 from dicom_ml.demo.reference import read_label_file
 from dicom_ml.errors import EncodingError, FileError, GeometryError
@@ -22,7 +24,7 @@ from dicom_ml.objects.segmentation import Algorithm, Segment, Segmentation, read
 from dicom_ml.reading import Volume, read_volume
 from dicom_ml.reading.slides import open_slide
 
-__all__ = ["convert"]
+__all__ = ["algorithm_of", "convert"]
 
 _LABEL_MAPS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PICTURES = (".png", ".tif", ".tiff")
@@ -39,9 +41,15 @@ def convert(args: argparse.Namespace) -> list[Path]:
         return [_to_segmentation(args)]
     if args.input.name.lower().endswith(_PICTURES):
         return [_picture_to_segmentation(args)]
+    if args.input.name.lower().endswith((*FEATURES, *TABLES)):
+        return [to_annotations(args)]
+    kind = sop_class_of(args.input) if args.input.is_file() and args.input.suffix.lower() != ".zip" else ""
+    if kind == ANNOTATION_STORAGE:
+        return [from_annotations(args)]
     if args.source is not None or args.segment or args.segments_file:
-        raise EncodingError("--source and --segment are for label maps; the input is DICOM")
-    kind = _sop_class(args.input)
+        raise EncodingError("--source and --segment are for label maps and outlines; the input is DICOM")
+    if is_report(kind):
+        return [from_report(args)]
     if kind in _SEGMENTATIONS:
         return _from_segmentation(args)
     if kind == _MAP:
@@ -49,15 +57,6 @@ def convert(args: argparse.Namespace) -> list[Path]:
     _need_nifti_name(args.output)
     volume = read_volume(args.input, series_uid=args.series_uid)
     return [_save_nifti(volume, args.output)]
-
-
-def _sop_class(path: Path) -> str:
-    import pydicom
-
-    if not path.is_file() or path.suffix.lower() == ".zip":
-        return ""
-    header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID"])
-    return str(header.get("SOPClassUID") or "")
 
 
 # ---------------------------------------------------------------------- DICOM to NIfTI
@@ -164,7 +163,7 @@ def _beside(a: Grid, b: Grid) -> bool:
 
 def _segments(args: argparse.Namespace, values: list[int], names: dict[int, str]) -> list[Segment]:
     """From a file, from the command line, or from names in the label map that are known terms."""
-    algorithm = _algorithm(args.algorithm)
+    algorithm = algorithm_of(args.algorithm)
     if args.segments_file is not None:
         try:
             return list(as_segments(args.segments_file, algorithm))
@@ -196,7 +195,8 @@ def _segments(args: argparse.Namespace, values: list[int], names: dict[int, str]
     return list(as_segments([given[n] for n in sorted(given)], algorithm))
 
 
-def _algorithm(text: str | None) -> Algorithm | str | None:
+def algorithm_of(text: str | None) -> Algorithm | str | None:
+    """The algorithm that ``NAME:VERSION`` names; ``"manual"`` and None as they are."""
     if text is None or text.lower() == "manual":
         return text
     name, colon, version = text.rpartition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def report(series: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     made.save(path)
     return path
+
+
+@pytest.fixture
+def slide(shared_data: Path) -> Path:
+    return shared_data / "b_wsi/cmu1_he_pyramid_jpeg"
 
 
 # ---------------------------------------------------------------------- info
@@ -95,6 +101,91 @@ def test_info_of_real_files(shared_data: Path, name: str, capsys: pytest.Capture
         assert fact in text, text
 
 
+# ---------------------------------------------------------------------- convert
+def test_a_report_becomes_a_table(report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = dml.read_report(report).to_records()
+    assert main(["convert", str(report), str(tmp_path / "deep" / "a.json")]) == 0
+    assert json.loads((tmp_path / "deep" / "a.json").read_text(encoding="utf-8")) == expected
+    assert main(["convert", str(report), str(tmp_path / "a.csv")]) == 0
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{k: "" if v is None else str(v) for k, v in row.items()} for row in expected]
+    assert [r["name"] for r in rows] == ["Diameter", "Malignancy", "Comment", ""] and rows[0]["value"] == "7.25"
+    capsys.readouterr()
+    for command, what in (
+        ([str(report), str(tmp_path / "a.nii.gz")], ".csv or .json"),
+        ([str(report), str(tmp_path / "a.csv"), "--source", "x"], "input is DICOM"),
+    ):
+        assert main(["convert", *command]) == 2
+        error = capsys.readouterr().err
+        assert what in error and error.count("\n") == 1
+
+
+def test_a_report_without_groups_says_so(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = shared_data / "d_derived/dicom_swift_synthetic/StructuredReports/kos_key_object_selection.dcm"
+    assert main(["convert", str(path), str(tmp_path / "a.csv")]) == 2
+    assert "dicom-ml info" in capsys.readouterr().err and not (tmp_path / "a.csv").exists()
+
+
+def test_annotations_to_geojson_and_csv_and_back(
+    slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(5)
+    points = np.round(rng.uniform(10, 2000, (12, 2)), 1).astype(np.float32)
+    areas = {("SCT:42798000", "um2"): np.array([1.5, 2.5, 3.5])}
+    nuclei = dml.AnnotationGroup("Nuclei", type="SCT:84640000", graphic="polygon", points=points, offsets=[0, 4, 8],
+                                 measurements=areas, algorithm=dml.Algorithm("Net", "1"))  # fmt: skip
+    first = tmp_path / "a.ann.dcm"
+    with dml.open_slide(slide) as opened:
+        dml.Annotations.from_groups([nuclei], source=opened).save(first)
+    for name, more in (("a.geojson", []), ("a.csv", ["--algorithm", "Net:1"])):
+        assert main(["convert", str(first), str(tmp_path / name)]) == 0
+        back = tmp_path / f"{name}.dcm"
+        assert main(["convert", str(tmp_path / name), str(back), "--source", str(slide), *more]) == 0
+        (group,) = dml.read_annotations(back).groups
+        np.testing.assert_array_equal(group.points, points)
+        np.testing.assert_array_equal(group.offsets, [0, 4, 8])
+        assert (group.label, group.type.value, group.algorithm.name) == ("Nuclei", "84640000", "Net")
+        np.testing.assert_array_equal(group.measurement("SCT:42798000"), [1.5, 2.5, 3.5])
+
+
+def test_what_qupath_writes_needs_meanings(slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ring = [[100.5, 100], [200, 100], [200, 200], [100.5, 100]]
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"objectType": "annotation", "classification": {"name": name}, "measurements": {"Size": 3.0}},
+        }
+        for name in ("Tumor", "Ignore*")
+    ]
+    path, out = tmp_path / "q.geojson", tmp_path / "q.dcm"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    common = ["convert", str(path), str(out), "--source", str(slide)]
+    said = ["--type", "Tumor=SCT:108369006", "--type", "Ignore*=", "--measurement", "Size=SCT:42798000,um2"]
+    assert main([*common, *said, "--algorithm", "manual"]) == 0
+    (group,) = dml.read_annotations(out).groups
+    assert (group.label, group.type.value, len(group)) == ("Tumor", "108369006", 1)
+    assert group.algorithm.is_manual and group.measurement("SCT:42798000").tolist() == [3.0]
+    assert main([*common, "--type", "SCT:108369006", "--measurement", "Size=", "--algorithm", "manual"]) == 0
+    assert len(dml.read_annotations(out).groups) == 2
+    out.unlink()
+    capsys.readouterr()
+    for command, what in (
+        (["convert", str(path), str(out)], "--source SLIDE"),
+        ([*common[:2], str(tmp_path / "a.nii"), *common[3:]], ".dcm"),
+        ([*common, "--type", "Tumor"], "code"),
+        ([*common, "--type", "Tumor=SCT:108369006", "--type", "x"], "CLASS=CODE"),
+        ([*common, *said[:4], "--measurement", "Size=SCT:42798000"], "NAME=CONCEPT,UNIT"),
+        ([*common, *said[:2], "--algorithm", "manual"], "Ignore"),
+        ([*common[:4], str(tmp_path)], "is none"),
+    ):
+        assert main(command) == 2, command
+        error = capsys.readouterr().err
+        assert what.lower() in error.lower() and error.count("\n") == 1, error
+    assert not out.exists()
+
+
 # ---------------------------------------------------------------------- render
 def difference(a: Path, b: Path) -> np.ndarray:
     """Where two pictures differ; a legend below one of them does not count."""
@@ -129,11 +220,6 @@ def test_render_chooses_groups(series: Path, report: Path, tmp_path: Path, capsy
     assert main([*common, "Spleen"]) == 2
     error = capsys.readouterr().err
     assert "'Nodule A'" in error and "'Mass'" in error and error.count("\n") == 1
-
-
-@pytest.fixture
-def slide(shared_data: Path) -> Path:
-    return shared_data / "b_wsi/cmu1_he_pyramid_jpeg"
 
 
 def test_render_draws_on_slides(slide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,10 @@
-"""Convert between DICOM and NIfTI.
+"""Convert between DICOM and NIfTI, GeoJSON, tables.
 
 A series becomes a NIfTI image. A segmentation becomes a label map, or with --split one mask a segment. A label map
 (NIfTI, NRRD, MetaImage) with the series it was made from becomes a DICOM segmentation. Segmentations and parametric
-maps of slides become PNG or OME-TIFF, and a mask of a slide's level becomes a segmentation of the slide.
+maps of slides become PNG or OME-TIFF, and a mask of a slide's level becomes a segmentation of the slide. A structured
+report becomes a table (CSV, JSON), one measurement or evaluation a row. Annotations of a slide become GeoJSON, as
+QuPath reads it, or CSV, and both become annotations again; coordinates are pixels of the slide's finest level.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "series and segmentations to NIfTI, and label maps back to DICOM"
+HELP = "series and segmentations to NIfTI, reports to tables, annotations to GeoJSON, and back to DICOM"
 EXAMPLES = (
     "dicom-ml convert series/ ct.nii.gz",
     "dicom-ml convert liver.seg.dcm liver.nii.gz --on series/",
@@ -18,14 +20,20 @@ EXAMPLES = (
     "dicom-ml convert organs.nii.gz organs.seg.dcm --source ct/ --segment '1=Liver|SCT:10200004' --algorithm Net:1.2",
     "dicom-ml convert organs.nii.gz organs.seg.dcm --source ct/ --segments-file segments.json",
     "dicom-ml convert tumour.seg.dcm tumour.ome.tif",
+    "dicom-ml convert nodules.sr.dcm nodules.csv",
+    "dicom-ml convert nuclei.ann.dcm nuclei.geojson",
+    "dicom-ml convert qupath.geojson nuclei.ann.dcm --source slide/ --type SCT:84640000 --algorithm StarDist:0.9",
+    "dicom-ml convert regions.geojson regions.ann.dcm --source slide/ --type Tumor=SCT:108369006 --algorithm manual",
     "dicom-ml convert mask.png tumour.seg.dcm --source slide/ --segment '1=Tumour|SCT:108369006' --algorithm manual",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", type=Path, help="series, DICOM segmentation or parametric map, or label map")
+    parser.add_argument("input", type=Path, help="series, any DICOM result, label map, GeoJSON or CSV")
     parser.add_argument(
-        "output", type=Path, help=".nii, .nii.gz or .dcm; of slides .png or .ome.tif; a folder with --split"
+        "output",
+        type=Path,
+        help=".nii, .nii.gz or .dcm; of slides .png, .ome.tif, .geojson; of reports .csv, .json; a folder with --split",
     )
     parser.add_argument("--series-uid", metavar="UID", help="which series, where the folder holds several")
     seg = parser.add_argument_group("from a segmentation")
@@ -34,13 +42,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seg.add_argument("--overlap", choices=("error", "first", "last"), default="error",
                      help="which segment a shared voxel gets in a label map (default: %(default)s)")  # fmt: skip
     back = parser.add_argument_group("to a segmentation")
-    back.add_argument("--source", type=Path, metavar="SERIES", help="the series that the label map was made from")
+    back.add_argument("--source", type=Path, metavar="SERIES",
+                      help="the series or slide that the label map, or the outlines, were made from")  # fmt: skip
     back.add_argument("--segment", action="append", default=[], metavar="N=LABEL|TYPE[|CATEGORY]",
                       help="what a value means; codes as SCT:10200004")  # fmt: skip
     back.add_argument("--segments-file", type=Path, metavar="JSON", help="a list of segments, in place of --segment")
-    back.add_argument("--algorithm", metavar="NAME:VERSION", help="what made the labels, or 'manual'")
+    back.add_argument("--algorithm", metavar="NAME:VERSION", help="what made the labels or outlines, or 'manual'")
     back.add_argument("--kind", choices=("labelmap", "binary"), default="labelmap", help="default: %(default)s")
     back.add_argument("--compression", choices=("rle", "jpeg-ls", "jpeg2000", "htjpeg2000", "deflate"))
+    _annotation_arguments(parser.add_argument_group("annotations of slides"))
+
+
+def _annotation_arguments(ann: argparse._ArgumentGroup) -> None:
+    ann.add_argument(
+        "--type",
+        action="append",
+        default=[],
+        metavar="[CLASS=]CODE",
+        help="what the items of a class are, or all of them; CLASS= leaves a class out",
+    )
+    ann.add_argument(
+        "--measurement",
+        action="append",
+        default=[],
+        metavar="NAME=CONCEPT,UNIT",
+        help="what a measurement of the file is, where its name is no known term",
+    )
+    ann.add_argument(
+        "--holes",
+        choices=("error", "drop", "bridge"),
+        default="error",
+        help="of polygons: refuse, fill, or join to the outline (default: %(default)s)",
+    )
+    ann.add_argument(
+        "--parts",
+        choices=("error", "split", "largest"),
+        default="error",
+        help="of geometries that have several (default: %(default)s)",
+    )
+    ann.add_argument("--nuclei", action="store_true", help="of QuPath's cells take the outlines of the nuclei")
+    ann.add_argument(
+        "--graphic",
+        choices=("polygon", "polyline"),
+        default="polygon",
+        help="what a CSV file with a row a point holds (default: %(default)s)",
+    )
+    ann.add_argument(
+        "--unit", choices=("px", "um"), default="px", help="of coordinates in a CSV file (default: %(default)s)"
+    )
+    ann.add_argument(
+        "--form",
+        choices=("wkt", "points", "boxes", "long"),
+        default="wkt",
+        help="of a CSV file that is written: outlines as text, middles, boxes, a row a point (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
