@@ -11,7 +11,6 @@ first prediction:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from dicom_ml.bridge.blending import WINDOWS, blended_frames
 from dicom_ml.bridge.results import Written
+from dicom_ml.bridge.slide_object import ObjectOutput, SlideObject
 from dicom_ml.bridge.tiles import TileGrid
 from dicom_ml.encoding.spool import FrameSpool
 from dicom_ml.errors import EncodingError, GeometryError
@@ -36,20 +36,11 @@ Array = npt.NDArray[Any]
 Cell = tuple[int, int]
 
 
-class TileOutput(Protocol):
+class TileOutput(ObjectOutput, Protocol):
     """What writes the object: :class:`~dicom_ml.bridge.output.SegmentationOutput` or its like of maps."""
 
     spool_type: str
     options: Any
-
-    def path(self, source: SourceSeries, folder: str | os.PathLike[str], model: str = "") -> Path:
-        """Where the object goes."""
-
-    def record(self, source: SourceSeries, path: Path, model: str, written: bool) -> Written:
-        """Its UIDs."""
-
-    def existing_at(self, path: Path, source: SourceSeries, model: str = "") -> Written | None:
-        """The object, where it is complete."""
 
     def tile(self, array: Array) -> Array:
         """What a stream takes of a decided prediction ``(C, rows, columns)``."""
@@ -64,26 +55,21 @@ class TileOutput(Protocol):
         """Write a whole matrix."""
 
 
-class TileResult:
+class TileResult(SlideObject):
     """One slide's object under way.
 
     Parameters
     ----------
     output : TileOutput
-    source : SourceSeries
-    grid : TileGrid
-    target : path
-        A folder, where the object is named by what it is made of, or with ``named=False`` the file itself.
-    model : str
-        What tells the model from others.
+    source, grid, target, model, shard, named
+        As of :class:`~dicom_ml.bridge.slide_object.SlideObject`.
     decide : callable
         From a prediction ``(C, rows, columns)`` to a mask or map of the same axes.
-    shard : str
-        Name of this process among those that feed the object.
     window : str
         How overlapping tiles are weighted; see :func:`dicom_ml.bridge.blending.window_weights`.
-    named : bool
     """
+
+    output: TileOutput
 
     def __init__(
         self,
@@ -100,19 +86,10 @@ class TileResult:
     ) -> None:
         if window not in WINDOWS:
             raise EncodingError(f"window is one of {', '.join(WINDOWS)}, found {window!r}")
-        if not source.levels:
-            raise EncodingError("tiles come from a slide, and their source is a volume")
-        self.output = output
-        self.source = source.check()
-        self.grid = grid
+        how = window if grid.overlaps else ""
+        super().__init__(output, source, grid, target, model, how, shard=shard, named=named)
         self.decide = decide
-        self.shard = shard
         self.window = window
-        how = grid.to_string() + (window if grid.overlaps else "")
-        self.model = f"{model}:{hashlib.sha256(how.encode()).hexdigest()[:16]}"
-        self.path = output.path(self.source, target, self.model) if named else Path(target)
-        self.uids = output.record(self.source, self.path, self.model, written=True)
-        self._parts_folder = self.path.with_name(f".{self.path.name[:100]}.parts")
         self._tiles_folder = self.path.with_name(f".{self.path.name[:100]}.tiles")
         self._stream: Any = None
         self._parts: FrameSpool | None = None
@@ -120,10 +97,6 @@ class TileResult:
         self._count = 0
 
     # ------------------------------------------------------------------ what is there
-    def existing(self) -> Written | None:
-        """The finished object, where there is one."""
-        return self.output.existing_at(self.path, self.source, self.model)
-
     @property
     def is_open(self) -> bool:
         """Whether files are held open."""
@@ -187,11 +160,6 @@ class TileResult:
     def count(self) -> int:
         """Tiles that are there, as far as this process knows."""
         return self._count
-
-    @property
-    def complete(self) -> bool:
-        """Whether all tiles are there, as far as this process knows."""
-        return self._count >= self.grid.count
 
     # ------------------------------------------------------------------ tiles
     def put(self, row: int, column: int, pred: Array) -> bool:

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.bridge.found import looks_like_detections
 from dicom_ml.bridge.tensors import SOURCE_KEY, prediction_array, torch
 from dicom_ml.errors import EncodingError, GeometryError
 
 __all__ = [
     "Case",
     "array_of",
+    "as_mapping",
+    "detections",
     "handles_of_batch",
     "inverted",
     "places_of_batch",
@@ -36,7 +39,7 @@ class Case:
     handle : str
     place : str
         A digest of where the image lies and how large it is, as the network saw it.
-    pred : Tensor of shape (C, ...)
+    pred : Tensor of shape (C, ...), or detections of one image
     affine : Tensor of shape (4, 4) or None
         Of the prediction: RAS over ``(w, h, d)`` where ``monai``, else LPS over ``(d, h, w)``. None where nothing
         says where the prediction lies.
@@ -44,6 +47,8 @@ class Case:
     image : MetaTensor or None
         The image the prediction was made from, with its record of transforms.
     label : Tensor or None
+    shape : tuple of int
+        Of the image, without its channels; empty where there is none.
     """
 
     handle: str
@@ -53,9 +58,17 @@ class Case:
     monai: bool
     image: Any = None
     label: Any = None
+    shape: tuple[int, ...] = ()
 
 
 # ---------------------------------------------------------------------- batches
+def as_mapping(batch: Any) -> Any:
+    """A list of items that were not collated, as detectors of images of many sizes take them, as a mapping of lists."""
+    if _is_list(batch) and len(batch) and all(isinstance(item, Mapping) for item in batch):
+        return {key: [item[key] for item in batch] for key in batch[0] if all(key in item for item in batch)}
+    return batch
+
+
 def handles_of_batch(batch: Any, image_key: str) -> list[str]:
     """Source handle of every item of a batch.
 
@@ -68,6 +81,9 @@ def handles_of_batch(batch: Any, image_key: str) -> list[str]:
     found = None
     if image is not None and hasattr(image, "meta"):
         found = image.meta.get(SOURCE_KEY)
+    elif _is_list(image) and all(hasattr(one, "meta") for one in image):
+        found = [one.meta.get(SOURCE_KEY) for one in image]
+        found = found if all(found) else None
     if found is None and isinstance(batch, Mapping):
         found = batch.get(SOURCE_KEY)
     if found is None:
@@ -91,6 +107,9 @@ def places_of_batch(batch: Any, image_key: str, count: int) -> list[str]:
     affine = getattr(image, "affine", None)
     if affine is None and isinstance(batch, Mapping):
         affine = batch.get("affine")
+    if affine is None and _is_list(image):
+        own = [getattr(one, "affine", None) for one in image]
+        affine = own if all(one is not None for one in own) else None
     places = []
     for number in range(count):
         shape = () if image is None else tuple(image[number].shape[1:]) if _is_list(image) else tuple(image.shape[2:])
@@ -115,18 +134,16 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def split_batch(outputs: Any, batch: Any, key: str | None, image_key: str, label_key: str = "label") -> list[Case]:
+def split_batch(preds: Sequence[Any], batch: Any, image_key: str, label_key: str = "label") -> list[Case]:
     """One case for each item of a batch.
 
     Parameters
     ----------
-    outputs : Tensor (B, C, ...), list of Tensor (C, ...), mapping or list of mappings that hold these
+    preds : sequence
+        A prediction for each item, as :func:`predictions` or :func:`detections` gives them.
     batch : what the step was given
-    key : str, optional
-        Where predictions stand in a mapping; by default ``"pred"`` and the like.
     """
     handles = handles_of_batch(batch, image_key)
-    preds = predictions(outputs, key)
     if len(preds) != len(handles):
         raise EncodingError(f"{len(preds)} predictions came out of a batch of {len(handles)} images")
     image = _image_of(batch, image_key)
@@ -147,8 +164,9 @@ def split_batch(outputs: Any, batch: Any, key: str | None, image_key: str, label
                 f"prediction {number} of the batch says that it was made from another series than image {number}; "
                 "predictions have to come in the order of their images"
             )
-        affine = _affine_of(pred, own, lent)
-        cases.append(Case(handle, places[number], pred, affine, monai, own if monai else None, labels[number]))
+        affine = lent if isinstance(pred, Mapping) else _affine_of(pred, own, lent)
+        shape = () if own is None else tuple(int(n) for n in own.shape[1:])
+        cases.append(Case(handle, places[number], pred, affine, monai, own if monai else None, labels[number], shape))
     return cases
 
 
@@ -206,6 +224,36 @@ def predictions(outputs: Any, key: str | None, *, of_tiles: bool = False) -> lis
         f"the step returned {type(outputs).__name__}, no predictions: return a tensor (B, C, ...), a list of "
         "tensors (C, ...), or a mapping that holds one of these under 'pred'"
     )
+
+
+def detections(outputs: Any, key: str | None, box_key: str | None = None) -> list[Any]:
+    """What a step returned, detections of each image of its batch.
+
+    Parameters
+    ----------
+    outputs : list of mapping, mapping that holds such, or the detections of the one image of a batch
+    key : str, optional
+        Where they stand in a mapping; by default ``"pred"`` and the like.
+    box_key : str, optional
+        How their boxes are called.
+    """
+    if looks_like_detections(outputs, box_key):
+        return [outputs]
+    if isinstance(outputs, Mapping):
+        names = _NAMES if key is None else (key,)
+        name = next((n for n in names if n in outputs), None)
+        if name is None:
+            raise EncodingError(
+                f"the step returned {sorted(map(str, outputs))}: neither detections nor {' or '.join(names)}; return "
+                "what the detector gives, or name its key with key="
+            )
+        return detections(outputs[name], key, box_key)
+    if not _is_list(outputs):
+        raise EncodingError(
+            f"the step returned {type(outputs).__name__}, no detections: return a mapping of boxes, labels and scores "
+            "for each image, as MONAI's and torchvision's detectors do"
+        )
+    return [one if looks_like_detections(one, box_key) else _taken(one, key) for one in outputs]
 
 
 def _taken(item: Any, key: str | None) -> Any:

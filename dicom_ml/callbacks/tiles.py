@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from dicom_ml.bridge.results import Written
+from dicom_ml.bridge.slide_object import SlideObject
 from dicom_ml.bridge.tensors import torch
-from dicom_ml.bridge.tile_results import TileOutput, TileResult
 from dicom_ml.bridge.tiles import TILE_GRID_KEY, TILE_POSITION_KEY, TileGrid
 from dicom_ml.callbacks.predictions import handles_of_batch
 from dicom_ml.errors import DicomMLError, EncodingError
@@ -67,40 +66,35 @@ class SlideResults:
 
     Parameters
     ----------
-    output : TileOutput
+    make : callable
+        Gives the object of a slide, under way, for its source, the grid of its tiles, and the name of this process.
     folder : path
-    model : str
-    decide : callable
-        See :class:`~dicom_ml.bridge.tile_results.TileResult`.
+        Where objects go.
     rank, world_size : int
-    window : str
     resume : bool
         Take what an earlier run finished as it is.
     """
 
     def __init__(
         self,
-        output: TileOutput,
+        make: Callable[[SourceSeries, TileGrid, str], SlideObject],
         folder: str | os.PathLike[str],
-        model: str,
-        decide: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
         *,
         rank: int = 0,
         world_size: int = 1,
-        window: str = "hann",
         resume: bool = True,
     ) -> None:
-        self.output = output
+        self.make = make
         self.folder = Path(folder)
-        self.model = model
-        self.decide = decide
         self.rank = rank
         self.world_size = world_size
-        self.window = window
         self.resume = resume
         self._sources: dict[str, SourceSeries] = {}
-        self._results: OrderedDict[tuple[str, str], TileResult] = OrderedDict()
-        self._finished: dict[tuple[str, str], Written] = {}
+        self._results: OrderedDict[tuple[str, str], SlideObject] = OrderedDict()
+        self._finished: dict[tuple[str, str], Written | None] = {}
+
+        #: Slides on which nothing was found, of kinds of objects that cannot say so.
+        self.empty: list[str] = []
 
     def clear(self) -> None:
         """Remove what unfinished runs left in the folder."""
@@ -116,20 +110,12 @@ class SlideResults:
             self._sources[handle] = SourceSeries.from_string(handle)
         return self._sources[handle]
 
-    def _result(self, handle: str, grid: str) -> TileResult:
+    def _result(self, handle: str, grid: str) -> SlideObject:
         key = handle, grid
         found = self._results.get(key)
         if found is None:
-            found = self._results[key] = TileResult(
-                self.output,
-                self.source(handle),
-                TileGrid.from_string(grid),
-                self.folder,
-                self.model,
-                self.decide,
-                shard=str(self.rank),
-                window=self.window,
-            )
+            made = self.make(self.source(handle), TileGrid.from_string(grid), str(self.rank))
+            found = self._results[key] = made
             if self.resume and (written := found.existing()) is not None:
                 self._finished[key] = written
                 found.discard()  # what a run left that was killed just then
@@ -145,7 +131,7 @@ class SlideResults:
         result = self._result(tile.handle, tile.grid)
         return (tile.handle, tile.grid) in self._finished or result.has(tile.row, tile.column)
 
-    def put(self, tile: Tile, pred: npt.NDArray[Any]) -> None:
+    def put(self, tile: Tile, pred: Any) -> None:
         """Add the prediction of a tile."""
         self._result(tile.handle, tile.grid).put(tile.row, tile.column, pred)
 
@@ -162,10 +148,13 @@ class SlideResults:
                 done.append(self._finished[key])
             elif self.world_size == 1 and result.complete:
                 done.append(self._finish(key))
-        return done
+        return [written for written in done if written is not None]
 
-    def _finish(self, key: tuple[str, str]) -> Written:
+    def _finish(self, key: tuple[str, str]) -> Written | None:
+        """Finish an object; None where it came to nothing."""
         written = self._finished[key] = self._results[key].finish()
+        if written is None:
+            self.empty.append(self._results[key].source.series_instance_uid)
         return written
 
     def finish_all(
@@ -197,7 +186,8 @@ class SlideResults:
             try:
                 result.refresh()
                 if result.complete or (incomplete and result.count):
-                    done.append(self._finish((handle, grid)))
+                    written = self._finish((handle, grid))
+                    done += [] if written is None else [written]
                 else:
                     short.append((uid, result.count, result.grid.count))
             except (DicomMLError, OSError) as error:

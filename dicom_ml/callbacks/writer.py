@@ -15,11 +15,15 @@ from dicom_ml.bridge.decision import Decision
 from dicom_ml.bridge.identity import model_fingerprint
 from dicom_ml.bridge.lightning import lightning
 from dicom_ml.bridge.results import Written
+from dicom_ml.bridge.slide_object import SlideObject
 from dicom_ml.bridge.tensors import torch
+from dicom_ml.bridge.tile_results import TileResult
+from dicom_ml.bridge.tiles import TileGrid
 from dicom_ml.callbacks.manifest import Journal, merge_journals
 from dicom_ml.callbacks.predictions import (
     Case,
     array_of,
+    as_mapping,
     handles_of_batch,
     inverted,
     places_of_batch,
@@ -111,6 +115,36 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
         """:meth:`values` of an array."""
         return np.asarray(self.values(torch.from_numpy(np.ascontiguousarray(array))))
 
+    # ------------------------------------------------------------------ what kinds of predictions differ in
+    def _predictions(self, outputs: Any, of_tiles: bool = False) -> list[Any]:
+        """One prediction for each item of a batch, of what a step returned."""
+        return predictions(outputs, self.key, of_tiles=of_tiles)
+
+    def _activated(self, pred: Any) -> Any:
+        """A prediction as it is kept."""
+        return self.decision.activated(pred.detach().cpu())
+
+    def _save(self, case: Case, activated: Any) -> Written:
+        """Write the prediction of a volume."""
+        if self.transform is not None:
+            nearest = self.nearest_interp or not activated.is_floating_point()
+            activated = inverted(case, activated, self.transform, self.image_key, nearest)
+        array, affine = array_of(case, self.values(activated))
+        source, model = self._source(case.handle), self._identity(case.place)
+        written: Written = self.output.write(array, affine, source, self._folder, model=model)
+        return written
+
+    def _tile_value(self, pred: Any) -> Any:
+        """A prediction of a tile as its object takes it."""
+        activated = self._activated(pred)
+        return np.asarray(activated.as_tensor() if hasattr(activated, "as_tensor") else activated)
+
+    def _slide_result(self, source: SourceSeries, grid: TileGrid, shard: str) -> SlideObject:
+        """The object of a slide, under way."""
+        return TileResult(
+            self.output, source, grid, self._folder, self._model_id, self._decided, shard=shard, window=self.window
+        )
+
     # ------------------------------------------------------------------ begin and end
     def _begin(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if stage not in self.stages or trainer.sanity_checking:
@@ -127,13 +161,10 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
         facts = {**self.facts(), "model": self._model_id[:16]}
         self._journal = Journal(self._folder, int(trainer.global_rank), facts, self.index_name)
         self._slides = SlideResults(
-            self.output,
+            self._slide_result,
             self._folder,
-            self._model_id,
-            self._decided,
             rank=int(trainer.global_rank),
             world_size=int(trainer.world_size),
-            window=self.window,
             resume=self.resume,
         )
         if not self.resume:
@@ -194,6 +225,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
     def _write_batch(self, outputs: Any, batch: Any) -> None:
         if not self._stage:
             return
+        batch = as_mapping(batch)
         if is_tiles(batch):
             self._write_tiles(outputs, batch)
             return
@@ -209,7 +241,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
             for item in items:
                 self._note(self._finished[item])
             return
-        for case in split_batch(outputs, batch, self.key, self.image_key, self._label_key()):
+        for case in split_batch(self._predictions(outputs), batch, self.image_key, self._label_key()):
             self._take(case)
 
     # ------------------------------------------------------------------ volumes
@@ -219,7 +251,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
     def _take(self, case: Case) -> None:
         """Deal with one prediction of a batch."""
         if self.selects(self._source(case.handle)):
-            self._write(case, self.decision.activated(case.pred.detach().cpu()))
+            self._write(case, self._activated(case.pred))
 
     def selects(self, source: SourceSeries) -> bool:
         """Whether predictions of this source are written; all are."""
@@ -231,13 +263,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
             self._note(self._finished[item])
             return
         try:
-            if self.transform is not None:
-                nearest = self.nearest_interp or not activated.is_floating_point()
-                activated = inverted(case, activated, self.transform, self.image_key, nearest)
-            mask = self.values(activated)
-            array, affine = array_of(case, mask)
-            source, model = self._source(case.handle), self._identity(case.place)
-            written = self.output.write(array, affine, source, self._folder, model=model)
+            written = self._save(case, activated)
         except (DicomMLError, OSError) as error:
             if self.on_error == "raise":
                 raise
@@ -252,6 +278,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
     # ------------------------------------------------------------------ tiles of slides
     def _is_known(self, batch: Any) -> bool:
         """Whether all results of a batch are there already."""
+        batch = as_mapping(batch)
         if is_tiles(batch):
             assert self._slides is not None
             return all(self._slides.has(tile) for tile in tiles_of_batch(batch, self.image_key))
@@ -264,7 +291,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
         tiles = tiles_of_batch(batch, self.image_key)
         preds: list[Any] = [None] * len(tiles)
         if outputs is not None:
-            preds = predictions(outputs, self.key, of_tiles=True)
+            preds = self._predictions(outputs, of_tiles=True)
             if len(preds) != len(tiles):
                 raise EncodingError(f"{len(preds)} predictions came out of a batch of {len(tiles)} tiles")
         elif not all(self._slides.has(tile) for tile in tiles):
@@ -274,9 +301,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
                 if pred is None or not self.selects(self._slides.source(tile.handle)):
                     continue
                 if not self._slides.has(tile):
-                    activated = self.decision.activated(pred.detach().cpu())
-                    activated = activated.as_tensor() if hasattr(activated, "as_tensor") else activated
-                    self._slides.put(tile, np.asarray(activated))
+                    self._slides.put(tile, self._tile_value(pred))
             for written in self._slides.finish_complete(tiles):
                 self._note(written)
         except (DicomMLError, OSError) as error:
