@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from dicom_ml.data.records import split_by_patient
 from dicom_ml.errors import MissingPackageError, SeriesError
 from recipes.common.manifest import Row
 
@@ -87,36 +86,49 @@ def row_of(series: dict[str, Any], role: str, **more: Any) -> Row:
 
 
 def stratified_split(
-    rows: Sequence[Row], stratum: Callable[[Sequence[Row]], Hashable], fractions: dict[str, float], seed: int = 0
+    rows: Sequence[Row], stratum: Callable[[Sequence[Row]], Any], fractions: dict[str, float], seed: int = 0
 ) -> list[Row]:
-    """Rows with their split: patients of each stratum are shared out by a hash of the seed and the patient.
+    """Rows with their split, such that no patient is in two parts.
+
+    Patients of each stratum, in the order of a hash of the seed and the patient, go one by one to the part that is
+    farthest from its share, in the stratum and so far.
 
     Parameters
     ----------
     rows : sequence of Row
     stratum : callable
-        Takes the rows of a patient.
+        Takes the rows of a patient, gives something that can be sorted.
     fractions : dict of str to float
     seed : int
     """
     patients: dict[str, list[Row]] = {}
     for row in rows:
         patients.setdefault(row.patient, []).append(row)
-    strata: dict[Hashable, list[str]] = {}
+    strata: dict[Any, list[str]] = {}
     for patient, own in patients.items():
         strata.setdefault(stratum(own), []).append(patient)
     part: dict[str, str] = {}
-    for members in strata.values():
-        records = [{"image": "", "patient": member} for member in members]
-        for name, own in split_by_patient(records, fractions, seed).items():
-            part |= {record["patient"]: name for record in own}
+    missing = dict.fromkeys(fractions, 0.0)
+    for _, members in sorted(strata.items()):
+        here = dict.fromkeys(fractions, 0.0)
+        for patient in sorted(members, key=lambda name: _place(seed, name)):
+            for name, share in fractions.items():
+                here[name] += share
+                missing[name] += share
+            chosen = max(fractions, key=lambda name: round(here[name] + missing[name], 9))
+            part[patient] = chosen
+            here[chosen] -= 1
+            missing[chosen] -= 1
     return [row.with_(split=part[row.patient]) for row in rows]
+
+
+def _place(seed: int, patient: str) -> bytes:
+    """Where a patient comes in an order that has nothing to do with names."""
+    return hashlib.sha256(f"{seed}\0{patient}".encode()).digest()
 
 
 def folds_by_patient(rows: Sequence[Row], count: int = 10, seed: int = 0) -> list[Row]:
     """Rows with their fold: patients in the order of a hash, one after the other to each fold."""
-    patients = sorted(
-        {row.patient for row in rows}, key=lambda name: hashlib.sha256(f"{seed}\0{name}".encode()).digest()
-    )
+    patients = sorted({row.patient for row in rows}, key=lambda name: _place(seed, name))
     fold = {name: place % count for place, name in enumerate(patients)}
     return [row.with_(fold=fold[row.patient]) for row in rows]

@@ -13,7 +13,7 @@ from typing import Any
 
 from dicom_ml.errors import EncodingError, FileError, MissingPackageError
 
-__all__ = ["SIZES", "apply_overrides", "config_file", "dump_settings", "load_settings", "part_of"]
+__all__ = ["SIZES", "apply_overrides", "config_file", "dump_settings", "load_settings", "part_of", "with_variant"]
 
 #: A machine without a GPU or network, a laptop with a network, and the published setting.
 SIZES = ("stand-in", "small", "full")
@@ -65,7 +65,9 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise FileError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict) or "recipe" not in found:
         raise FileError(f"{path} has no part 'recipe', which says what to run on")
-    return apply_overrides(found, overrides)
+    changed = apply_overrides(found, overrides)
+    # what the user says comes last
+    return apply_overrides(with_variant(changed), overrides)
 
 
 def apply_overrides(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -89,6 +91,12 @@ def apply_overrides(settings: Mapping[str, Any], overrides: Sequence[str]) -> di
             place = place[parent]
         place[last] = _yaml().safe_load(value)
     return changed
+
+
+def with_variant(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the changes that ``recipe.variants`` names for the data that is run on."""
+    changes = part_of(settings, "recipe.variants", {}).get(part_of(settings, "recipe.data"), {})
+    return apply_overrides(settings, [f"--{name}={_yaml().safe_dump(value)}" for name, value in changes.items()])
 
 
 def part_of(settings: Mapping[str, Any], name: str, default: Any = ...) -> Any:

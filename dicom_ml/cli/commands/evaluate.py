@@ -1,0 +1,26 @@
+"""Evaluate a trained model: LightningCLI's test.
+
+Files name classes by their path, such as dicom_ml.data.TileDataModule or dicom_ml.callbacks.SegmentationWriter, and
+what they are made with; later files and options change earlier ones. All options: --print_config shows them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "evaluate a trained model, by a file of settings"
+EXAMPLES = ("dicom-ml evaluate --config settings.yaml --ckpt_path best.ckpt",)
+#: Options that the parser does not know are LightningCLI's.
+PASSES_ON = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, action="append", metavar="FILE", help="settings; may be repeated")
+
+
+def run(args: argparse.Namespace) -> int:
+    from dicom_ml.cli.training import run_lightning
+
+    files = [part for path in args.config or () for part in ("--config", str(path))]
+    return run_lightning("test", [*files, *args.rest])

@@ -1,0 +1,29 @@
+"""Predict with a trained model: LightningCLI's predict. Writers among trainer.callbacks write what it says as DICOM.
+
+Files name classes by their path, such as dicom_ml.data.TileDataModule or dicom_ml.callbacks.SegmentationWriter, and
+what they are made with; later files and options change earlier ones. All options: --print_config shows them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "predict with a trained model, by a file of settings"
+EXAMPLES = (
+    "dicom-ml predict --config settings.yaml --ckpt_path best.ckpt",
+    "dicom-ml predict --config settings.yaml --ckpt_path best.ckpt --trainer.devices 2",
+)
+#: Options that the parser does not know are LightningCLI's.
+PASSES_ON = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, action="append", metavar="FILE", help="settings; may be repeated")
+
+
+def run(args: argparse.Namespace) -> int:
+    from dicom_ml.cli.training import run_lightning
+
+    files = [part for path in args.config or () for part in ("--config", str(path))]
+    return run_lightning("predict", [*files, *args.rest])
