@@ -18,7 +18,7 @@ from dicom_ml.encoding.writer import (
     atomic_file,
     file_head,
 )
-from dicom_ml.errors import CodeError, EncodingError
+from dicom_ml.errors import EncodingError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.arrays import as_array
@@ -43,9 +43,18 @@ from dicom_ml.objects.parametric_map.header import (
     mapping_elements,
     pixel_element,
 )
+from dicom_ml.objects.parametric_map.levels import write_levels
 from dicom_ml.objects.parametric_map.reading import StoredMap, place_values
 from dicom_ml.objects.parametric_map.tiled import MadeTiledMap, MapStream, StoredTiledMap, TiledMap
-from dicom_ml.objects.parametric_map.values import Quantity, Storage, choose_storage, store, stream_storage
+from dicom_ml.objects.parametric_map.values import (
+    Quantity,
+    Storage,
+    as_quantity_list,
+    choose_storage,
+    chosen_channels,
+    store,
+    stream_storage,
+)
 from dicom_ml.objects.pixels import EXTENDED_FROM, encode_ahead
 from dicom_ml.objects.placing import target_of
 from dicom_ml.objects.stored import open_stored
@@ -140,7 +149,7 @@ class ParametricMap:
         if values.ndim != planes + 1 or values.size == 0:
             axes = "(D, H, W) or (C, D, H, W)" if planes == 3 else "(H, W) or (C, H, W)"
             raise EncodingError(f"a parametric map is {axes}, found shape {np.shape(array)}")
-        quantities = _quantities(quantity, unit, len(values))
+        quantities = as_quantity_list(quantity, unit, len(values))
         storage = choose_storage(values, dtype, value_range, padding)
         defaults, code = _describe(quantities, algorithm, derivation, qualification)
         if record.levels:
@@ -203,7 +212,7 @@ class ParametricMap:
         if not record.levels:
             raise EncodingError("only slides are streamed by tiles; a volume is written with ParametricMap.from_array")
         several = isinstance(quantity, list)
-        quantities = _quantities(quantity, unit, len(quantity) if several else 1)
+        quantities = as_quantity_list(quantity, unit, len(quantity) if several else 1)
         storage = stream_storage(dtype, value_range, len(quantities))
         defaults, code = _describe(quantities, algorithm, derivation, qualification)
         tiling, full = tiling_of(record, shape, level, affine, tile_size, organization)
@@ -232,6 +241,11 @@ class ParametricMap:
     def series_instance_uid(self) -> str:
         """Series Instance UID of the object itself."""
         return self._content.series_instance_uid
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """Frame of Reference UID; two objects with the same one share millimetres."""
+        return self._content.frame_of_reference_uid
 
     @property
     def referenced_series(self) -> dict[str, list[str]]:
@@ -276,7 +290,7 @@ class ParametricMap:
             float32 (float64 where so stored); NaN at the padding value.
         """
         stored = self._stored()
-        chosen = _chosen(self.quantities, quantities)
+        chosen = chosen_channels(self.quantities, quantities)
         if isinstance(stored, StoredTiledMap):
             return stored.values_of(region_on(stored, on), chosen, fill)
         return place_values(stored, target_of(stored, on, outside, resample), chosen, fill)
@@ -303,7 +317,7 @@ class ParametricMap:
         if not isinstance(stored, StoredTiledMap):
             raise EncodingError("regions are read of maps of slides; of a volume take channels or array")
         region = int(position[0]), int(position[1]), int(size[0]), int(size[1])
-        return stored.values_of(region, _chosen(self.quantities, quantities), fill)
+        return stored.values_of(region, chosen_channels(self.quantities, quantities), fill)
 
     # ------------------------------------------------------------------ writing
     def save(self, path: str | os.PathLike[str], compression: str | None = None) -> str:
@@ -320,6 +334,37 @@ class ParametricMap:
         with atomic_file(path) as file:
             self._content.write(file, transfer_syntax(compression))
         return os.fspath(path)
+
+    def save_pyramid(self, folder: str | os.PathLike[str], compression: str | None = None) -> list[str]:
+        """Write a map of a slide at its own level and at all coarser levels of the slide, as one series.
+
+        Pixels of coarser levels are the means of those that they cover.
+
+        Parameters
+        ----------
+        folder : path
+            Each level is written as ``SOPInstanceUID.dcm``.
+        compression : str, optional
+            As in :meth:`save`.
+
+        Returns
+        -------
+        list of str
+            Paths, the finest level first.
+
+        Raises
+        ------
+        GeometryError
+            If the object lies on no level of the slide.
+        """
+        if isinstance(self._content, StoredMap | StoredTiledMap):
+            raise EncodingError(
+                "an object that was read is saved as pydicom has it; to write a pyramid of it, pass its array() to "
+                "ParametricMap.from_array"
+            )
+        if not isinstance(self._content, MadeTiledMap):
+            raise EncodingError("a pyramid is made of a map of a slide; a volume has one resolution")
+        return write_levels(self._content, os.fspath(folder), transfer_syntax(compression))
 
     @property
     def dataset(self) -> Dataset:
@@ -385,6 +430,7 @@ class _Made:
         self.frame_count = values.shape[0] * values.shape[1]
         self.sop_instance_uid = description.sop_instance_uid
         self.series_instance_uid = description.series_instance_uid
+        self.frame_of_reference_uid = source.frame_of_reference_uid
         self.referenced_series = {source.series_instance_uid: list(source.instances)}
 
     def write(self, file: BinaryIO, syntax: str) -> None:
@@ -456,39 +502,3 @@ def read_parametric_map(path: str | os.PathLike[str] | bytes) -> ParametricMap:
         If it is no parametric map, or contradicts itself.
     """
     return ParametricMap(open_stored(StoredMap, path, tiled=StoredTiledMap))
-
-
-def _quantities(quantity: Any, unit: Any, channels: int) -> list[Quantity]:
-    several = isinstance(quantity, list) or (
-        isinstance(quantity, tuple) and not all(isinstance(part, str) for part in quantity)
-    )
-    listed = list(quantity) if several else [quantity]
-    units = list(unit) if isinstance(unit, list) else [unit] * len(listed)
-    if len(listed) != channels or len(units) != len(listed):
-        raise EncodingError(f"the map has {channels} channels, {len(listed)} quantities and {len(units)} units")
-    found = [q if isinstance(q, Quantity) else Quantity(q, u) for q, u in zip(listed, units, strict=True)]
-    labels = [q.label for q in found]
-    if len(set(labels)) != len(labels):
-        raise EncodingError(f"quantities need labels that differ, found {labels}; pass Quantity(..., label=...)")
-    return found
-
-
-def _chosen(quantities: Sequence[Quantity], wanted: Sequence[Any] | None) -> list[int]:
-    if wanted is None:
-        return list(range(len(quantities)))
-    found = []
-    for want in wanted:
-        if isinstance(want, int):
-            hits = [want] if 0 <= want < len(quantities) else []
-        else:
-            hits = [i for i, q in enumerate(quantities) if isinstance(want, str) and q.label == want]
-            if not hits:
-                try:
-                    code = parse_code(want)
-                    hits = [i for i, q in enumerate(quantities) if q.concept == code]
-                except CodeError:
-                    hits = []
-        if len(hits) != 1:
-            raise CodeError(f"{len(hits)} quantities are {want!r}; the map has {[q.label for q in quantities]}")
-        found.append(hits[0])
-    return found

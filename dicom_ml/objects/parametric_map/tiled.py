@@ -209,6 +209,7 @@ class MadeTiledMap:
         self.quantities = made.quantities
         self.sop_instance_uid = made.description.sop_instance_uid
         self.series_instance_uid = made.description.series_instance_uid
+        self.frame_of_reference_uid = made.source.frame_of_reference_uid
         self.referenced_series = {made.source.series_instance_uid: list(instances_of(made.source, self.grid))}
         rows, columns = made.tiling.counts
         presence = np.ones((len(values), rows, columns), dtype=bool)

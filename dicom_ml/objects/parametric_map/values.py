@@ -10,14 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code, code_from_dataset, code_to_dataset, parse_code, parse_unit
-from dicom_ml.errors import DicomMLError, EncodingError
+from dicom_ml.errors import CodeError, DicomMLError, EncodingError
 from dicom_ml.objects.algorithm import check_text
 from dicom_ml.objects.derived import number_string
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Quantity", "Storage", "choose_storage", "mapping_dataset", "read_mapping", "store", "stream_storage"]
+__all__ = [
+    "Quantity",
+    "Storage",
+    "as_quantity_list",
+    "choose_storage",
+    "chosen_channels",
+    "mapping_dataset",
+    "read_mapping",
+    "store",
+    "stream_storage",
+]
 
 _QUANTITY = Code("246205007", "SCT", "Quantity")
 _DTYPES = ("float32", "float64", "uint16")
@@ -254,3 +264,53 @@ def window(storage: Storage) -> tuple[str, str]:
     low, high = min(storage.first), max(storage.last)
     width = max(high - low, 1e-6 if storage.is_float else 1.0)
     return number_string((low + high) / 2), number_string(width)
+
+
+def as_quantity_list(quantity: Any, unit: Any, channels: int) -> list[Quantity]:
+    """A quantity for each channel.
+
+    Raises
+    ------
+    EncodingError
+        If there are more or fewer, or two have the same label.
+    """
+    several = isinstance(quantity, list) or (
+        isinstance(quantity, tuple) and not all(isinstance(part, str) for part in quantity)
+    )
+    listed = list(quantity) if several else [quantity]
+    units = list(unit) if isinstance(unit, list) else [unit] * len(listed)
+    if len(listed) != channels or len(units) != len(listed):
+        raise EncodingError(f"the map has {channels} channels, {len(listed)} quantities and {len(units)} units")
+    found = [q if isinstance(q, Quantity) else Quantity(q, u) for q, u in zip(listed, units, strict=True)]
+    labels = [q.label for q in found]
+    if len(set(labels)) != len(labels):
+        raise EncodingError(f"quantities need labels that differ, found {labels}; pass Quantity(..., label=...)")
+    return found
+
+
+def chosen_channels(quantities: Sequence[Quantity], wanted: Sequence[Any] | None) -> list[int]:
+    """Places of the quantities that are wanted by place, label or concept; all where None.
+
+    Raises
+    ------
+    CodeError
+        If none, or several, are meant.
+    """
+    if wanted is None:
+        return list(range(len(quantities)))
+    found = []
+    for want in wanted:
+        if isinstance(want, int):
+            hits = [want] if 0 <= want < len(quantities) else []
+        else:
+            hits = [i for i, q in enumerate(quantities) if isinstance(want, str) and q.label == want]
+            if not hits:
+                try:
+                    code = parse_code(want)
+                    hits = [i for i, q in enumerate(quantities) if q.concept == code]
+                except CodeError:
+                    hits = []
+        if len(hits) != 1:
+            raise CodeError(f"{len(hits)} quantities are {want!r}; the map has {[q.label for q in quantities]}")
+        found.append(hits[0])
+    return found

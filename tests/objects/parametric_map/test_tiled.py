@@ -141,3 +141,58 @@ def test_interrupted(tmp_path):
         for row, column, tile in tiles(array):
             again.put(row, column, tile)
     np.testing.assert_array_equal(dml.read_parametric_map(tmp_path / "a.dcm").array(), array)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_pyramid(tmp_path, name):
+    source = slide_source()
+    array = values(2 if "channels" in name else None)
+    made = dml.ParametricMap.from_array(array, source=source, **{"quantity": PROBABILITY, **CASES[name]})
+    paths = made.save_pyramid(tmp_path, compression="rle" if "uint16" in name else None)
+    assert len(paths) == 2
+    levels = [dml.read_parametric_map(p) for p in paths]
+    assert {pm.series_instance_uid for pm in levels} == {made.series_instance_uid}
+    assert levels[0].sop_instance_uid == made.sop_instance_uid
+    assert len({pm.sop_instance_uid for pm in levels}) == 2
+    assert len({pm.dataset.PyramidUID for pm in levels}) == 1
+    assert {pm.frame_of_reference_uid for pm in levels} == {source.frame_of_reference_uid}
+    whole = array if array.ndim == 3 else array[None]
+    halved = whole.reshape(-1, 75, 2, 105, 2).mean(axis=(2, 4))
+    for pm, described, expected in zip(levels, source.levels, (whole, halved), strict=True):
+        assert pm.grid.matches(described.grid, 1e-6)
+        np.testing.assert_allclose(pm.channels()[:, :], expected, atol=1 / 65535 if "uint16" in name else 1e-6)
+
+
+def test_a_pyramid_knows_pixels_without_a_value(tmp_path):
+    source, array = slide_source(), values()
+    array[:3, :3] = np.nan
+    options = {"source": source, "quantity": PROBABILITY, "padding": -1.0}
+    coarse = dml.read_parametric_map(dml.ParametricMap.from_array(array, **options).save_pyramid(tmp_path)[1]).array()
+    assert np.isnan(coarse[0, 0]) and np.isnan(coarse).sum() == 1
+    assert coarse[0, 1] == pytest.approx(array[:2, 3].mean())
+
+
+def test_pyramids_that_cannot_be(tmp_path):
+    source = slide_source()
+    affine = np.array(source.levels[0].grid.affine)
+    affine[:3, 1:3] *= 3
+    own = dml.ParametricMap.from_array(
+        np.zeros((50, 70), np.float32), source=source, quantity=PROBABILITY, affine=affine
+    )
+    with pytest.raises(dml.GeometryError, match="matrix of its own"):
+        own.save_pyramid(tmp_path)
+    own.save(tmp_path / "a.dcm")
+    with pytest.raises(dml.EncodingError, match="from_array"):
+        dml.read_parametric_map(tmp_path / "a.dcm").save_pyramid(tmp_path)
+
+
+@pytest.mark.judge
+def test_pyramids_conform(tmp_path):
+    highdicom = need("highdicom", "highdicom")
+    array, source = values(), slide_source()
+    options = {"source": source, "quantity": PROBABILITY, "dtype": "uint16", "value_range": (0, 1)}
+    paths = dml.ParametricMap.from_array(array, **options).save_pyramid(tmp_path)
+    for path in paths:
+        assert dciodvfy(path) == []
+    theirs = highdicom.imread(paths[1]).get_total_pixel_matrix(dtype=np.float64)
+    np.testing.assert_allclose(theirs, array.reshape(75, 2, 105, 2).mean(axis=(1, 3)), atol=1 / 65535)
