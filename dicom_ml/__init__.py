@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from dicom_ml.objects.segmentation import Segment as Segment
     from dicom_ml.objects.segmentation import Segmentation as Segmentation
     from dicom_ml.objects.segmentation import read_segmentation as read_segmentation
+    from dicom_ml.objects.structure_set import RegionOfInterest as RegionOfInterest
+    from dicom_ml.objects.structure_set import StructureSet as StructureSet
+    from dicom_ml.objects.structure_set import read_structure_set as read_structure_set
     from dicom_ml.reading import Slide as Slide
     from dicom_ml.reading import Volume as Volume
     from dicom_ml.reading import open_slide as open_slide
@@ -122,6 +125,7 @@ _HOMES = {
     "KeyObjects": "dicom_ml.objects.key_objects",
     "ParametricMap": "dicom_ml.objects.parametric_map",
     "Quantity": "dicom_ml.objects.parametric_map",
+    "RegionOfInterest": "dicom_ml.objects.structure_set",
     "SecondaryCapture": "dicom_ml.objects.secondary_capture",
     "Segment": "dicom_ml.objects.segmentation",
     "Segmentation": "dicom_ml.objects.segmentation",
@@ -129,6 +133,7 @@ _HOMES = {
     "StoreError": "dicom_ml.errors",
     "Slide": "dicom_ml.reading",
     "SourceSeries": "dicom_ml.source",
+    "StructureSet": "dicom_ml.objects.structure_set",
     "Volume": "dicom_ml.reading",
     "read_annotations": "dicom_ml.objects.annotations",
     "read_key_objects": "dicom_ml.objects.key_objects",
@@ -136,6 +141,7 @@ _HOMES = {
     "open_slide": "dicom_ml.reading",
     "read_secondary_capture": "dicom_ml.objects.secondary_capture",
     "read_segmentation": "dicom_ml.objects.segmentation",
+    "read_structure_set": "dicom_ml.objects.structure_set",
     "read_volume": "dicom_ml.reading",
 }
 
