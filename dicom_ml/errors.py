@@ -16,6 +16,7 @@ __all__ = [
     "GeometryError",
     "MissingPackageError",
     "SeriesError",
+    "StoreError",
 ]
 
 
@@ -25,6 +26,10 @@ class DicomMLError(Exception):
 
 class FileError(DicomMLError):
     """A file is not DICOM, is truncated, or contradicts itself."""
+
+
+class StoreError(FileError):
+    """A server or object store cannot be reached, refuses, or answers only in part."""
 
 
 class SeriesError(DicomMLError):

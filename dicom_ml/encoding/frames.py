@@ -5,8 +5,8 @@ from __future__ import annotations
 import mmap
 import threading
 import warnings
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,9 @@ class FrameIndex:
     encapsulated
         Whether the pixel data is a sequence of fragments.
     """
+
+    #: Whether frames have to be fetched from another machine, so that :meth:`prefetch` pays.
+    far: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -338,6 +341,9 @@ class FrameIndex:
             )
         ]
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def prefetch(self, frames: Sequence[int]) -> None:
+        """Get ready for frames that will be asked for; nothing to do where the bytes are at hand."""
 
     def bit_offset(self, i: int) -> int:
         """Return the bit of ``frame(i)`` at which a native 1-bit frame begins; 0 for all others."""

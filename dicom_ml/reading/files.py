@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 import pydicom
 
 from dicom_ml.errors import FileError
+from dicom_ml.stores import is_address, kind_of, local_path
 
-__all__ = ["Candidate", "ReadableSource", "expand"]
+__all__ = ["HEAD_BYTES", "Candidate", "ReadableSource", "encode_dataset", "expand"]
 
 #: What :func:`dicom_ml.read_volume` takes as its source.
 ReadableSource: TypeAlias = (
@@ -98,7 +99,8 @@ def expand(source: Any) -> list[Candidate]:
     ----------
     source : path, bytes, pydicom Dataset, or an iterable of these
         A folder is walked with its subfolders, following no links to folders; hidden files and ``DICOMDIR`` are
-        left out. A zip file gives its members, read into memory; a file packed by gzip is unpacked.
+        left out. A zip file gives its members, read into memory; a file packed by gzip is unpacked. An address names
+        a DICOMweb study or series, or a prefix of an object store.
 
     Returns
     -------
@@ -117,7 +119,7 @@ def expand(source: Any) -> list[Candidate]:
     if isinstance(rows, tuple):
         return expand(list(rows))
     if isinstance(source, pydicom.Dataset):
-        return [Candidate(_dataset_name(source), data=_encode(source))]
+        return [Candidate(_dataset_name(source), data=encode_dataset(source, _dataset_name(source)))]
     if not isinstance(source, Iterable):
         raise FileError(
             f"cannot read a volume from {type(source).__name__}: give a folder, a file, a zip, a list of files, "
@@ -133,8 +135,12 @@ def expand(source: Any) -> list[Candidate]:
 
 
 def _expand_path(path: str) -> list[Candidate]:
-    if "://" in path:
-        raise FileError(f"{path.split('://')[0]} addresses are not read directly: fetch the series to a folder first")
+    if is_address(path):
+        if kind_of(path) == "file":
+            return _expand_path(local_path(path))
+        from dicom_ml.reading.remote import remote_candidates
+
+        return remote_candidates(path)
     if os.path.isdir(path):
         return list(_walk(path))
     if not os.path.exists(path):
@@ -193,11 +199,11 @@ def _dataset_name(dataset: pydicom.Dataset) -> str:
     return str(getattr(dataset, "filename", None) or "<data set>")
 
 
-def _encode(dataset: pydicom.Dataset) -> bytes:
+def encode_dataset(dataset: pydicom.Dataset, name: str) -> bytes:
     """Bytes of a data set in memory, so that every later step has one kind of input."""
     buffer = io.BytesIO()
     try:
         pydicom.dcmwrite(buffer, dataset, enforce_file_format="TransferSyntaxUID" in getattr(dataset, "file_meta", {}))
     except Exception as error:
-        raise FileError(f"{_dataset_name(dataset)} cannot be encoded: {error}") from error
+        raise FileError(f"{name} cannot be encoded: {error}") from error
     return buffer.getvalue()

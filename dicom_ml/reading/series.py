@@ -121,7 +121,7 @@ def read_volume(
         padding_value=padding,
         presets=presets,
         inverted=inverted,
-        metadata=_metadata(layout),
+        metadata={**_metadata(layout), "rescale": _one_rescale(layout.planes) if rescaled else None},
     )
     array, filled = _read(layout, maps, target, empty.fill_value, policies.gaps, threads)
     volume = replace(empty, array=array, gaps=filled)
@@ -146,6 +146,13 @@ def _value_maps(planes: Sequence[Plane], units: str | Code) -> tuple[list[ValueM
             "pass units='stored' for the stored integers"
         )
     return [values for values, _, _ in found], found[0][1], all(rescaled for _, _, rescaled in found)
+
+
+def _one_rescale(planes: Sequence[Plane]) -> tuple[float, float] | None:
+    """Slope and intercept that hold for the stored values of every plane; None where planes differ, or have a table."""
+    maps = {plane.modality_map() for plane in planes}
+    only = maps.pop() if len(maps) == 1 else None
+    return (only.slope, only.intercept) if isinstance(only, LinearMap) else None
 
 
 def _refuse_palette(planes: Sequence[Plane], units: str | Code) -> None:

@@ -13,7 +13,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ from dicom_ml.encoding.frames import FrameIndex
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.reading.files import Candidate, expand
 from dicom_ml.reading.headers import parse_file
+from dicom_ml.stores import is_address, kind_of
+
+if TYPE_CHECKING:
+    from dicom_ml.reading.slides.headers import OpenedHeader
 
 __all__ = ["MOST_OPEN", "PixelPlace", "SlideFile", "close_file", "frame_index", "slide_files"]
 
@@ -31,6 +35,22 @@ MOST_OPEN = 64
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _ZIP_LOCAL_HEADER = 30
+
+
+class RemotePlace(Protocol):
+    """Where a file of a slide lies that is not on this machine. Hashable, and pickles."""
+
+    def header(self) -> OpenedHeader:
+        """Its header, fetched as far as it goes."""
+
+    def head(self, size: int) -> memoryview:
+        """Its first ``size`` bytes; the whole header where that is 0."""
+
+    def whole(self) -> memoryview:
+        """Its content."""
+
+    def frames(self, place: PixelPlace) -> FrameIndex | None:
+        """Its frames, fetched when they are asked for; None where only the whole content will do."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,8 @@ class SlideFile:
         ``size`` is -1 for whole files, and for compressed members, which are unpacked into memory.
     data : bytes or None
         Content of a file in memory.
+    remote : RemotePlace or None
+        Where a file lies that is not on this machine.
     """
 
     name: str
@@ -59,6 +81,7 @@ class SlideFile:
     size: int = -1
     data: bytes | None = field(default=None, repr=False, compare=False)
     key: Any = field(default=None, repr=False)
+    remote: RemotePlace | None = None
 
     def buffer(self) -> memoryview:
         """Map, or hold, the content; it is let go with the last view of it.
@@ -70,6 +93,8 @@ class SlideFile:
         """
         if self.data is not None:
             return memoryview(self.data)
+        if self.remote is not None:
+            return self.remote.whole()
         assert self.path is not None
         try:
             if self.member is not None and self.size < 0:
@@ -88,6 +113,12 @@ class SlideFile:
         if self.offset + self.size > len(view):
             raise FileError(f"{self.name} reaches past the end of its zip: the zip is truncated")
         return view[self.offset : self.offset + self.size]
+
+    def head(self, size: int) -> memoryview:
+        """The first ``size`` bytes, all where that is 0."""
+        if self.remote is not None:
+            return self.remote.head(size)
+        return self.buffer()[:size] if size else self.buffer()
 
     def candidate(self, content: memoryview) -> Candidate:
         """What the header reader of single files takes."""
@@ -120,6 +151,10 @@ class PixelPlace:
     def index(self, file: SlideFile) -> FrameIndex:
         """Open the file and locate its frames."""
         try:
+            if file.remote is not None:
+                found = file.remote.frames(self)
+                if found is not None:
+                    return found
             content = file.buffer()
             if not self.in_place:
                 value = parse_file(file.name, bytes(content)).get("PixelData") or b""
@@ -177,6 +212,8 @@ class _OpenFiles:
 
 
 def _identity(file: SlideFile) -> Any:
+    if file.remote is not None:
+        return file.remote
     return (file.path, file.member, file.key) if file.path is not None else file.key
 
 
@@ -218,6 +255,10 @@ def slide_files(source: Any) -> list[SlideFile]:
     """
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
+        if is_address(path) and kind_of(path) != "file":
+            from dicom_ml.reading.slides.remote import remote_files
+
+            return remote_files(path)
         if os.path.isfile(path) and not path.lower().endswith(".dcm") and _is_zip(path):
             return list(_members(path))
     elif isinstance(source, Iterable) and not _is_single(source):

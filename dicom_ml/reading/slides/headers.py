@@ -24,8 +24,11 @@ __all__ = [
     "SLIDE_CLASSES",
     "Concatenation",
     "FramePlaces",
+    "OpenedHeader",
     "OpticalPath",
     "SlideImage",
+    "open_header",
+    "opened_view",
     "read_slide_image",
 ]
 
@@ -168,10 +171,10 @@ class SlideImage:
 
     def copied(self) -> dict[str, Any]:
         """Attributes of patient, study and specimen that derived objects carry over."""
-        content = self.file.buffer()
+        content = self.file.head(self.header_end)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            head = io.BytesIO(bytes(content[: self.header_end] if self.header_end else content))
+            head = io.BytesIO(bytes(content))
             return copied_attributes(pydicom.dcmread(head, stop_before_pixels=True, force=True))
 
 
@@ -211,6 +214,8 @@ def open_header(file: SlideFile) -> OpenedHeader:
     FileError
         If it cannot be read.
     """
+    if file.remote is not None:
+        return file.remote.header()
     content = file.buffer()
     try:
         view = FileView(content)
@@ -219,6 +224,11 @@ def open_header(file: SlideFile) -> OpenedHeader:
     except NotLean:
         header = read_header(file.candidate(content))
         return OpenedHeader(header.view, header.transfer_syntax, header.in_place, header.pixels, header.pixel_keyword)
+    return opened_view(view)
+
+
+def opened_view(view: FileView) -> OpenedHeader:
+    """The header of a file that was scanned in place."""
     pixels, keyword = None, ""
     if view.pixels is not None:
         tag, (vr, offset, length) = view.pixels

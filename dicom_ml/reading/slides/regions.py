@@ -252,6 +252,9 @@ class PlaneReader:
             if index is None:
                 index = opened[span.first] = frame_index(span.file, span.place)
             jobs.append((span, index, number, aim))
+        for index in opened.values():
+            if index.far:
+                index.prefetch([number for _, of, number, _ in jobs if of is index])
         if self.index.disjoint:
             parallel_for(_decode, jobs, self._threads(len(jobs), threads))
         else:
