@@ -42,7 +42,7 @@ class ReportClasses:
 
     def __init__(
         self,
-        classes: Sequence[Any] | Mapping[Any, int] | Callable[[MeasurementGroup], int | None] | None = None,
+        classes: Sequence[Any] | Mapping[Any, int] | Callable[[Any], int | None] | None = None,
         question: Any = None,
         unmapped: str | int = "error",
         first: int = 0,
@@ -56,7 +56,7 @@ class ReportClasses:
             )
         self.unmapped = unmapped
         self.first = int(first)
-        self._function = classes if callable(classes) else None
+        self.function = classes if callable(classes) else None
         self._table: dict[Answer, int] | None = None
         if classes is not None and not callable(classes):
             self._table = _table(classes, self.first)
@@ -69,6 +69,12 @@ class ReportClasses:
             values.append(self.unmapped)
         return max(values, default=self.first) - self.first + 1
 
+    @property
+    def lowest(self) -> int:
+        """Lowest number that a class may have; ``first`` where a function gives them."""
+        values = [self.first] if self._table is None else [*self._table.values()]
+        return min([*values, self.unmapped] if isinstance(self.unmapped, int) else values, default=self.first)
+
     # ------------------------------------------------------------------ groups
     def label(self, group: MeasurementGroup) -> int | None:
         """Class of a group; None where it is to be left out.
@@ -78,17 +84,17 @@ class ReportClasses:
         CodeError
             If it has none, and ``unmapped`` is ``"error"``.
         """
-        if self._function is not None:
-            found = self._function(group)
-            return self._absent("the function gave None", group) if found is None else int(found)
+        if self.function is not None:
+            found = self.function(group)
+            return self.absent("the function gave None", group) if found is None else int(found)
         if self._table is None:
             return self.first
         answer = self._answer(group)
         if answer is None:
             what = "finding" if self.question is None else f"answer to {self.question}"
-            return self._absent(f"it has no {what}", group)
+            return self.absent(f"it has no {what}", group)
         known = self.number(answer)
-        return self._absent(f"{_shown(answer)} is none of the classes", group) if known is None else known
+        return self.absent(f"{_shown(answer)} is none of the classes", group) if known is None else known
 
     def number(self, answer: Answer) -> int | None:
         """Class of an answer: a code, a text or a number."""
@@ -102,7 +108,8 @@ class ReportClasses:
             return _said(evaluation)
         return group.value(self.question)
 
-    def _absent(self, why: str, group: MeasurementGroup | None = None) -> int | None:
+    def absent(self, why: str, group: MeasurementGroup | None = None) -> int | None:
+        """What ``unmapped`` says of something without a class: a number, None, or an error."""
         if self.unmapped == "drop":
             return None
         if isinstance(self.unmapped, int):
@@ -123,15 +130,15 @@ class ReportClasses:
         found: list[int | None] = []
         for group in report.groups:
             # a group that does not answer the question says nothing of it
-            if self.question is None or self._function is not None or self._answer(group) is not None:
+            if self.question is None or self.function is not None or self._answer(group) is not None:
                 found.append(self.label(group))
         for answer in self._own_answers(report):
             known = self.number(answer)
-            found.append(self._absent(f"{_shown(answer)} is none of the classes") if known is None else known)
+            found.append(self.absent(f"{_shown(answer)} is none of the classes") if known is None else known)
         return [label for label in found if label is not None]
 
     def _own_answers(self, report: Report) -> Iterator[Answer]:
-        if self.question is None or self._function is not None:
+        if self.question is None or self.function is not None:
             return
         yield from (_said(e) for e in report.evaluations if e.name == self.question)
         yield from (m.value for m in report.derived if m.name == self.question and m.value is not None)

@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dicom_ml.bridge.annotation_labels import AnnotationLabels as AnnotationLabels
+    from dicom_ml.bridge.annotation_labels import EvaluationLabels as EvaluationLabels
     from dicom_ml.bridge.tile_labels import SegmentationLabels as SegmentationLabels
     from dicom_ml.bridge.tile_labels import SpecimenLabels as SpecimenLabels
     from dicom_ml.bridge.tile_labels import specimen_codes as specimen_codes
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from dicom_ml.bridge.tissue import TissueMap as TissueMap
     from dicom_ml.bridge.tissue import tissue_mask as tissue_mask
     from dicom_ml.bridge.tissue import tissue_segmentation as tissue_segmentation
+    from dicom_ml.data.collating import collate_detections as collate_detections
     from dicom_ml.data.dataset import VolumeDataset as VolumeDataset
     from dicom_ml.data.dataset import collate_items as collate_items
     from dicom_ml.data.inference import predict_slide as predict_slide
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
     from dicom_ml.data.tiles import TileDataset as TileDataset
 
 _HOMES = {
+    "AnnotationLabels": "dicom_ml.bridge.annotation_labels",
     "BalancedSampler": "dicom_ml.data.samplers",
+    "EvaluationLabels": "dicom_ml.bridge.annotation_labels",
     "SegmentationLabels": "dicom_ml.bridge.tile_labels",
     "SlideSampler": "dicom_ml.data.samplers",
     "SpecimenLabels": "dicom_ml.bridge.tile_labels",
@@ -40,6 +45,7 @@ _HOMES = {
     "TissueMap": "dicom_ml.bridge.tissue",
     "VolumeDataModule": "dicom_ml.data.module",
     "VolumeDataset": "dicom_ml.data.dataset",
+    "collate_detections": "dicom_ml.data.collating",
     "collate_items": "dicom_ml.data.dataset",
     "find_series": "dicom_ml.data.records",
     "find_slides": "dicom_ml.data.records",

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from dicom_ml.bridge.annotation_labels import as_label_source
 from dicom_ml.bridge.tensors import SOURCE_KEY
 from dicom_ml.bridge.tiles import TILE_GRID_KEY, TILE_POSITION_KEY, TileGrid
 from dicom_ml.bridge.tissue import TissueMap
@@ -45,10 +46,12 @@ class TileDataset(Dataset[dict[str, Any]]):
     tissue : optional
         What is tissue: a method of :func:`dicom_ml.data.tissue_mask`, a mask over the whole of level 0, a function of
         the slide, a segmentation of it, or a mapping from Series Instance UID or the slide's place to one of these.
-    labels : mapping, callable or label source, optional
+    labels : mapping, callable, files or label source, optional
         A mapping from Series Instance UID, or from a slide's place in ``slides``, to its class; a function of the
-        slide and the tile's position; :class:`dicom_ml.data.SegmentationLabels`, or
-        :class:`dicom_ml.data.SpecimenLabels`. By default the slides' own ``"label"``, where they have one.
+        slide and the tile's position; annotations, reports or segmentations of the slides, or their paths; or, to say
+        how these become labels, :class:`dicom_ml.data.AnnotationLabels`, :class:`dicom_ml.data.SegmentationLabels`,
+        :class:`dicom_ml.data.EvaluationLabels` or :class:`dicom_ml.data.SpecimenLabels`. By default the slides' own
+        ``"label"``, where they have one.
     transform : callable, optional
         Applied to each item.
     cache : {"memory"} or path, optional
@@ -97,7 +100,7 @@ class TileDataset(Dataset[dict[str, Any]]):
         self.tile_size = int(tile_size)
         self.overlap = int(overlap)
         self.transform = transform
-        self.labels = labels
+        self.labels = as_label_source(labels)
         if labels is None and any("label" in record for record in records):
             self.labels = {i: record["label"] for i, record in enumerate(records) if "label" in record}
         self.threads = threads
@@ -185,7 +188,7 @@ class TileDataset(Dataset[dict[str, Any]]):
         }
         if self.labels is not None:
             label = self.label(i)
-            item["label"] = torch.from_numpy(label) if isinstance(label, np.ndarray) else label
+            item["label"] = _tensors(label)
         return item if self.transform is None else self.transform(item)
 
     def _meta_tensor(self, image: Any, s: int, position: tuple[int, int]) -> Any:
@@ -230,6 +233,12 @@ class TileDataset(Dataset[dict[str, Any]]):
     def tile_labels(self) -> list[Any]:
         """Labels of all tiles, in order; no pixel is read for them."""
         return [self.label(i) for i in range(len(self))]
+
+
+def _tensors(label: Any) -> Any:
+    if isinstance(label, Mapping):
+        return {key: _tensors(value) for key, value in label.items()}
+    return torch.from_numpy(label) if isinstance(label, np.ndarray) else label
 
 
 def _opened(image: Any) -> Slide:
