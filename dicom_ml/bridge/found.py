@@ -18,13 +18,25 @@ from dicom_ml.errors import EncodingError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.source import SourceSeries
 
-__all__ = ["BOX_KEYS", "LABEL_KEYS", "SCORE_KEYS", "Found", "first_key", "found_in", "looks_like_detections", "numbers"]
+__all__ = [
+    "AXES",
+    "BOX_KEYS",
+    "LABEL_KEYS",
+    "SCORE_KEYS",
+    "Found",
+    "first_key",
+    "found_in",
+    "looks_like_detections",
+    "numbers",
+]
 
 Array = npt.NDArray[Any]
 
 BOX_KEYS = ("boxes", "box", "pred_boxes", "pred_box", "bboxes")
 LABEL_KEYS = ("labels", "label", "pred_labels", "pred_label", "pred_classes")
 SCORE_KEYS = ("labels_scores", "label_scores", "scores", "score", "pred_scores", "pred_score")
+_MONAI_SCORES = SCORE_KEYS[:2]
+AXES = ("auto", "xy", "rc")
 _SLICE_KEYS = ("slices", "slice")
 _TRACKING_KEYS = ("tracking_ids", "tracking_id")
 _UID_KEYS = ("tracking_uids", "tracking_uid")
@@ -103,6 +115,22 @@ class Found:
             return self
         order = np.lexsort([*keys, -self.scores])
         return self.select(order[self.scores[order] >= min_score])
+
+    def on_tile(self, axes: str, corners: str) -> Array:
+        """Flat boxes as rows and columns of a tile ``(C, rows, columns)``, with corners at edges of pixels.
+
+        Parameters
+        ----------
+        axes : {"auto", "xy", "rc"}
+            Which comes first: columns, as torchvision's detectors have it, or rows, as MONAI's do, which count along
+            the array's axes. ``"auto"``: rows where the scores are called as MONAI's detectors call them.
+        corners : {"edge", "center"}
+        """
+        if self.boxes.shape[1] != 4:
+            raise EncodingError(f"boxes on a tile have four numbers, found {self.boxes.shape[1]}")
+        rows_first = axes == "rc" or (axes == "auto" and self.score_key in _MONAI_SCORES)
+        boxes = self.boxes if rows_first else self.boxes[:, [1, 0, 3, 2]]
+        return boxes + (0.0 if corners == "edge" else 0.5)
 
     def on_array(self) -> Found:
         """Boxes along the axes of an array ``(D, H, W)``, as they are along those of MONAI's ``(W, H, D)``."""

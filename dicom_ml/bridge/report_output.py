@@ -18,9 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.bridge.boxes import CORNERS, SPACES
-from dicom_ml.bridge.found import Found
+from dicom_ml.bridge.duplicates import check_duplicates, kept_items
+from dicom_ml.bridge.found import AXES, Found
+from dicom_ml.bridge.item_results import TileRecords, tile_reader
 from dicom_ml.bridge.output import as_algorithm
 from dicom_ml.bridge.results import NamedResults, Written, plain
+from dicom_ml.bridge.tiles import TileGrid
 from dicom_ml.codes import Code, parse_code
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.errors import EncodingError
@@ -164,12 +167,19 @@ class DetectionOutput(ReportOutput):
         Detections below it are left out.
     corners, space : str
         Of the boxes that come; see :mod:`dicom_ml.bridge.boxes`.
+    axes : {"auto", "xy", "rc"}
+        Of boxes on tiles of slides; see :meth:`dicom_ml.bridge.found.Found.on_tile`.
+    duplicates, overlap
+        What becomes of boxes that several tiles found; see :mod:`dicom_ml.bridge.duplicates`.
     """
 
     classes: Any = None
     min_score: float = 0.0
     corners: str = "edge"
     space: str = "image"
+    axes: str = "auto"
+    duplicates: str = "core"
+    overlap: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,6 +189,9 @@ class DetectionOutput(ReportOutput):
             raise EncodingError(f"corners is one of {', '.join(CORNERS)}, found {self.corners!r}")
         if self.space not in SPACES:
             raise EncodingError(f"space is one of {', '.join(SPACES)}, found {self.space!r}")
+        if self.axes not in AXES:
+            raise EncodingError(f"axes is one of {', '.join(AXES)}, found {self.axes!r}")
+        check_duplicates(self.duplicates, self.overlap)
 
     def own_facts(self) -> dict[str, Any]:
         """Classes, threshold and coordinates."""
@@ -187,6 +200,7 @@ class DetectionOutput(ReportOutput):
             "min_score": float(self.min_score),
             "corners": self.corners,
             "space": self.space,
+            "tiles": [self.axes, self.duplicates, float(self.overlap)],
         }
 
     def report(self, found: Found, source: SourceSeries, uids: Written) -> Report:
@@ -246,6 +260,43 @@ class DetectionOutput(ReportOutput):
             return self.report(found.to_source(record, affine, shape, self.corners, self.space), record, uids)
 
         return self.save(make, source, folder, model)
+
+    # ------------------------------------------------------------------ tiles of slides
+    def of_tile(self, pred: Found, grid: TileGrid) -> dict[str, Array]:
+        """What is kept of the boxes of a tile."""
+        boxes = pred.on_tile(self.axes, self.corners)
+        labels = self._labels(pred)
+        if labels is not None and not all(isinstance(x, int) for x in labels):
+            raise EncodingError("labels of boxes on tiles are whole numbers; pass classes= with the code of each")
+        keep = np.isfinite(boxes).all(axis=1)
+        if pred.scores is not None:
+            keep &= pred.scores >= self.min_score
+        kept = {"boxes": boxes[keep].astype("<f4")}
+        kept["labels"] = np.array(labels if labels is not None else [0] * len(boxes), dtype="<i4")[keep]
+        if pred.scores is not None:
+            kept["scores"] = pred.scores[keep].astype("<f4")
+        return kept
+
+    def write_tiles(
+        self, records: TileRecords, grid: TileGrid, source: SourceSeries, uids: Written, folder: Path
+    ) -> bool:
+        """Write the report of a slide's tiles; there is one where nothing was found, too."""
+        boxes, labels, scores = [np.zeros((0, 4))], [np.zeros(0, int)], [np.zeros(0)]
+        for cell, keep in kept_items(tile_reader(records), records.cells, grid, self.duplicates, self.overlap):
+            found = records.read(cell)
+            first = np.tile(np.multiply(cell, grid.stride), 2)
+            boxes.append((found["boxes"][keep].astype(np.float64) + first) * np.tile(grid.downsamples, 2))
+            labels.append(found["labels"][keep])
+            scores.append(found["scores"][keep] if "scores" in found else np.full(int(keep.sum()), np.nan))
+        values = np.concatenate(scores)
+        scored = len(values) > 0 and bool(np.isfinite(values).all())
+        whole = Found(
+            np.concatenate(boxes),
+            None if self.classes is None else np.concatenate(labels).tolist(),
+            np.asarray(values, dtype=np.float64) if scored else None,
+        )
+        self.report(whole, source, uids).save(uids.path)
+        return True
 
 
 # ---------------------------------------------------------------------- classes
@@ -337,3 +388,16 @@ class ClassificationOutput(ReportOutput):
             return np.asarray(highest.mean(axis=0))
         how: dict[str, Callable[..., Any]] = {"mean": np.mean, "max": np.max, "median": np.median}
         return np.asarray(how[self.aggregate](values, axis=0))
+
+    # ------------------------------------------------------------------ tiles of slides
+    def of_tile(self, pred: Array, grid: TileGrid) -> dict[str, Array]:
+        """What is kept of the classes of a tile."""
+        return {"values": self.probabilities(pred).astype("<f4")}
+
+    def write_tiles(
+        self, records: TileRecords, grid: TileGrid, source: SourceSeries, uids: Written, folder: Path
+    ) -> bool:
+        """Write the report on a slide, of the classes of its tiles."""
+        values = np.stack([arrays["values"] for _, arrays in records]).astype(np.float64)
+        self.report(self.aggregated(values), source, uids).save(uids.path)
+        return True

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dicom_ml.callbacks.parametric_map import ParametricMapWriter as ParametricMapWriter
+    from dicom_ml.callbacks.report import ReportWriter as ReportWriter
     from dicom_ml.callbacks.segmentation import SegmentationWriter as SegmentationWriter
     from dicom_ml.callbacks.validation import ValidationWriter as ValidationWriter
 
 _HOMES = {
     "ParametricMapWriter": "dicom_ml.callbacks.parametric_map",
+    "ReportWriter": "dicom_ml.callbacks.report",
     "SegmentationWriter": "dicom_ml.callbacks.segmentation",
     "ValidationWriter": "dicom_ml.callbacks.validation",
 }
