@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from dicom_ml.bridge.classes import class_channels, class_labels
+from dicom_ml.bridge.label_files import open_labels
 from dicom_ml.bridge.tensors import SOURCE_KEY, has_monai, image_tensor, mask_tensor, series_name, torch, torch_array
 from dicom_ml.data.records import Record, as_record
 from dicom_ml.errors import DicomMLError, DicomMLWarning, EncodingError, SeriesError
-from dicom_ml.objects.segmentation import Segmentation, read_segmentation
 from dicom_ml.reading import Volume, read_volume
 
 __all__ = ["VolumeDataset", "collate_items"]
@@ -40,7 +40,7 @@ class VolumeDataset(torch.utils.data.Dataset):
     ----------
     records : sequence of path or mapping
         A path is an image. A mapping has ``"image"`` (a folder, zip, file or list of files) and may have ``"label"``
-        (a segmentation file or several) and anything else.
+        (a file of a segmentation or an RT structure set, or several) and anything else.
     transform : callable, optional
         From item to item, such as MONAI's ``Compose``. Where it loads images itself (``LoadDicomd``,
         ``LoadImaged``), it gets the record as it is.
@@ -48,7 +48,8 @@ class VolumeDataset(torch.utils.data.Dataset):
         Policies of :func:`dicom_ml.read_volume`, such as ``{"gaps": "fill"}``.
     labels : mapping, optional
         How segmentations become labels: ``segments``, ``kind`` (``"label"`` or ``"channels"``), ``overlap``,
-        ``missing``, ``outside``, ``resample``, ``threshold``, as in :class:`dicom_ml.transforms.LoadSegmentation`.
+        ``missing``, ``outside``, ``resample``, ``threshold``, ``contours``, as in
+        :class:`dicom_ml.transforms.LoadSegmentation`.
     on_error : {"raise", "skip"}
         What a study that cannot be read does. ``"skip"`` reports it with a warning and in :attr:`failures`, and
         gives the next study that can be read in its place; the number of items stays.
@@ -216,12 +217,9 @@ class VolumeDataset(torch.utils.data.Dataset):
         return item
 
     def _mask(self, label: Any, volume: Volume) -> Any:
-        files = [
-            one if isinstance(one, Segmentation) else read_segmentation(os.fspath(one))
-            for one in (label if isinstance(label, (list, tuple)) else [label])
-        ]
-        on = _source_on(volume)
         o = self.labels
+        files = [open_labels(one, o["contours"]) for one in (label if isinstance(label, (list, tuple)) else [label])]
+        on = _source_on(volume)
         placing = {"outside": o["outside"], "resample": o["resample"]}
         if o["kind"] == "channels":
             return class_channels(files, on, o["segments"], o["missing"], **placing)
@@ -275,6 +273,7 @@ def _label_options(labels: Mapping[str, Any] | None) -> dict[str, Any]:
         "outside": "error",
         "resample": False,
         "threshold": 0.5,
+        "contours": None,
     }
     unknown = set(labels or {}) - set(known)
     if unknown:

@@ -13,11 +13,11 @@ from monai.transforms.transform import MapTransform, Transform
 from monai.utils import MetaKeys, PostFix
 
 from dicom_ml.bridge.classes import class_channels, class_labels
+from dicom_ml.bridge.label_files import open_labels
 from dicom_ml.bridge.output import SegmentationOutput, WrittenSegmentation, as_segments
 from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of, mask_tensor, prediction_array, series_name
 from dicom_ml.errors import EncodingError, GeometryError
 from dicom_ml.geometry import Grid, monai_affine
-from dicom_ml.objects.segmentation import Segmentation, read_segmentation
 from dicom_ml.source import SourceSeries, as_source
 
 __all__ = [
@@ -38,6 +38,8 @@ SAVED_TO = str(MetaKeys.SAVED_TO.value)
 class LoadSegmentation(Transform):
     """Read segmentations onto the voxels of the image they belong to, as a MetaTensor ``(C, W, H, D)``.
 
+    RT structure sets are read as well: their regions, filled on the image's slices, stand in for segments.
+
     Parameters
     ----------
     segments : sequence or mapping, optional
@@ -56,6 +58,8 @@ class LoadSegmentation(Transform):
         Take nearest neighbours where the segmentation lies on a lattice of its own; otherwise that is an error.
     threshold : float
         Fraction from which a voxel of a fractional segmentation belongs to its segment, in a label map.
+    contours : mapping, optional
+        Policies for structure sets, as in :meth:`dicom_ml.StructureSet.mask`: ``{"between": "nearest"}``.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class LoadSegmentation(Transform):
         outside: str = "error",
         resample: bool = False,
         threshold: float = 0.5,
+        contours: Mapping[str, Any] | None = None,
     ) -> None:
         if kind not in ("label", "channels"):
             raise EncodingError(f"kind is 'label' or 'channels', found {kind!r}")
@@ -79,13 +84,14 @@ class LoadSegmentation(Transform):
         self.missing = missing
         self.placing = {"outside": outside, "resample": resample}
         self.threshold = threshold
+        self.contours = contours
 
     def __call__(self, source: Any, on: Any) -> Any:
         """Read ``source``, a file or several, onto the grid of ``on``.
 
         Parameters
         ----------
-        source : path, Segmentation, or a list of these
+        source : path, Segmentation, StructureSet, or a list of these
         on : MetaTensor, Volume, SourceSeries or handle
             The image. A MetaTensor must not have been moved or resampled yet.
 
@@ -97,7 +103,8 @@ class LoadSegmentation(Transform):
             If a class is missing.
         """
         handle, record = _image_source(on)
-        files = [_opened(item) for item in (source if isinstance(source, (list, tuple)) else [source])]
+        items = source if isinstance(source, (list, tuple)) else [source]
+        files = [open_labels(item, self.contours) for item in items]
         if not files:
             raise EncodingError("no segmentation was given")
         assert record.grid is not None
@@ -108,10 +115,6 @@ class LoadSegmentation(Transform):
         else:
             array = class_channels(files, record, self.segments, self.missing, **self.placing)
         return mask_tensor(array, record, handle, series_name(source))
-
-
-def _opened(item: Any) -> Segmentation:
-    return item if isinstance(item, Segmentation) else read_segmentation(os.fspath(item))
 
 
 def _image_source(on: Any) -> tuple[str, SourceSeries]:
@@ -151,7 +154,7 @@ class LoadSegmentationd(MapTransform):
     Parameters
     ----------
     keys : str or sequence of str
-        Whose values name segmentation files.
+        Whose values name segmentation files, or RT structure sets.
     on : str
         Key of the image, loaded before.
     segments, kind, **options
