@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from dicom_ml.objects.annotations import AnnotationMeasurement as AnnotationMeasurement
     from dicom_ml.objects.annotations import Annotations as Annotations
     from dicom_ml.objects.annotations import read_annotations as read_annotations
+    from dicom_ml.objects.iod import Finding as Finding
+    from dicom_ml.objects.iod import validate as validate
     from dicom_ml.objects.key_objects import KeyObjects as KeyObjects
     from dicom_ml.objects.key_objects import read_key_objects as read_key_objects
     from dicom_ml.objects.parametric_map import ParametricMap as ParametricMap
@@ -119,6 +121,7 @@ _HOMES = {
     "DicomMLWarning": "dicom_ml.errors",
     "EncodingError": "dicom_ml.errors",
     "FileError": "dicom_ml.errors",
+    "Finding": "dicom_ml.objects.iod",
     "GeometryError": "dicom_ml.errors",
     "Grid": "dicom_ml.geometry",
     "MissingPackageError": "dicom_ml.errors",
@@ -143,6 +146,7 @@ _HOMES = {
     "read_segmentation": "dicom_ml.objects.segmentation",
     "read_structure_set": "dicom_ml.objects.structure_set",
     "read_volume": "dicom_ml.reading",
+    "validate": "dicom_ml.objects.iod",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])

@@ -1,0 +1,259 @@
+"""The object that is checked: its header without the frames, its frames in columns, and its pixel data in place."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dicom_ml.encoding.codecs import FrameInfo
+from dicom_ml.encoding.elements import UNDEFINED, Buffer, CutOff, FileView, NeedMore, NotLean
+from dicom_ml.encoding.frames import FrameIndex
+from dicom_ml.errors import DicomMLError, FileError
+from dicom_ml.objects.iod.context import items_of, number, text
+from dicom_ml.objects.iod.frame_items import COLUMNS, FrameItems, column_of, merged
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Pixels", "Subject", "is_dicom", "open_subject", "subject_of_bytes", "subject_of_dataset"]
+
+SHARED, PER_FRAME = 0x52009229, 0x52009230
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_STUBS = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Where pixel data lies.
+
+    Attributes
+    ----------
+    tag : int
+    data : bytes-like
+        The file, or the value.
+    offset, length : int
+        Length is that of the element; 0xFFFFFFFF where it is undefined.
+    vr : str
+        Empty where the file does not say.
+    """
+
+    tag: int
+    data: Buffer
+    offset: int
+    length: int
+    vr: str = ""
+
+
+class Subject:
+    """An object that is checked.
+
+    Attributes
+    ----------
+    name : str
+        Of its file.
+    ds : Dataset
+        The header: per-frame functional groups are not in it, pixel data is a stub of two bytes.
+    frames : FrameItems or None
+    pixels : Pixels or None
+    cut_off : bool
+        Whether the file ends too early.
+    """
+
+    def __init__(self, name: str, ds: Dataset, frames: FrameItems | None, pixels: Pixels | None) -> None:
+        from pydicom import Dataset
+
+        self.name = name
+        self.cut_off = False
+        meta = getattr(ds, "file_meta", None)
+        syntax = "" if meta is None else text(meta, "TransferSyntaxUID")
+        self.ds = Dataset()  # the caller's keeps its frames and pixels
+        self.ds.update({tag: ds.get_item(tag) for tag in ds.keys()})  # noqa: SIM118 - iterating decodes
+        self.meta: Dataset | None = meta if meta else None
+        self.syntax = syntax
+        self.frames = frames
+        self.pixels = pixels
+        if PER_FRAME in self.ds:
+            del self.ds[PER_FRAME]
+        for tag in _PIXELS:
+            if tag in self.ds:
+                del self.ds[tag]
+        if pixels is not None:
+            self.ds.add_new(pixels.tag, _STUBS[pixels.tag], b"\0" * 8)
+
+    @property
+    def sop_class(self) -> str:
+        return text(self.ds, "SOPClassUID")
+
+    @cached_property
+    def frame_count(self) -> int:
+        """Number of Frames, 1 where it is absent."""
+        value = number(self.ds, "NumberOfFrames")
+        return int(value) if value and 0 < value < 1 << 31 else 1
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What all frames share, by the names of columns."""
+        items = items_of(self.ds, "SharedFunctionalGroupsSequence")
+        if not items:
+            return {}
+        return {name: column_of(items[0], name) for name in COLUMNS}
+
+    def column(self, name: str) -> list[Any]:
+        """A column of functional groups, shared ones included; one entry for each frame that there are groups of."""
+        return merged(self.frames, self.shared, self.frame_count, name)
+
+    @cached_property
+    def is_tiled(self) -> bool:
+        return "TotalPixelMatrixRows" in self.ds or "TotalPixelMatrixColumns" in self.ds
+
+    @cached_property
+    def frame_index(self) -> FrameIndex | None:
+        """Frames of the pixel data.
+
+        Raises
+        ------
+        DicomMLError
+            If they are not all there.
+        """
+        if self.pixels is None:
+            return None
+        info = FrameInfo.from_dataset(self.ds, self.syntax or "1.2.840.10008.1.2.1")
+        length = None if self.pixels.length == UNDEFINED else self.pixels.length
+        return FrameIndex(
+            self.pixels.data,
+            self.pixels.offset,
+            length,
+            info,
+            self.frame_count,
+            self.ds.get("ExtendedOffsetTable"),
+            self.ds.get("ExtendedOffsetTableLengths"),
+        )
+
+
+# ---------------------------------------------------------------------- opening
+def open_subject(path: str | os.PathLike[str]) -> Subject:
+    """Open a file (memory-mapped).
+
+    Raises
+    ------
+    FileError
+        If it is no DICOM file or cannot be parsed.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise FileError(f"{name}: the file is empty")
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except OSError as error:
+        raise FileError(f"{name}: cannot be opened: {error.strerror or error}") from error
+    return subject_of_bytes(data, name)
+
+
+def subject_of_bytes(data: Buffer, name: str) -> Subject:
+    """The object in the bytes of a file."""
+    try:
+        view = FileView(data)
+    except CutOff:
+        made = _parsed(data, name)
+        made.cut_off = True
+        return made
+    except (NotLean, NeedMore):
+        return _parsed(data, name)
+    pixels = None
+    if view.pixels is not None:
+        tag, (vr, offset, length) = view.pixels
+        pixels = Pixels(tag, data, offset, length, (vr or b"").decode("latin-1"))
+    try:
+        head, frames = _without_frames(view)
+        ds = _dcmread(head, name)
+        subject = Subject(name, ds, frames, pixels)
+        if length_of(pixels) > len(data):
+            subject.cut_off = True
+        return subject
+    except NotLean:
+        return _parsed(data, name)
+
+
+def length_of(pixels: Pixels | None) -> int:
+    """Where pixel data of defined length ends."""
+    return 0 if pixels is None or pixels.length == UNDEFINED else pixels.offset + pixels.length
+
+
+def _without_frames(view: FileView) -> tuple[bytes, FrameItems | None]:
+    """The header without per-frame groups and pixel data, and the groups."""
+    data = view.data
+    head = 8 if view.implicit else 12
+    end = len(data)
+    if view.pixels is not None:
+        vr = view.pixels[1][0]
+        end = view.pixels[1][1] - (12 if vr is not None and vr not in (b"US", b"SS") else 8)
+    place = view.places.get(PER_FRAME)
+    if place is None:
+        return bytes(data[:end]), None
+    _, start, length = place
+    stated = int.from_bytes(bytes(data[start - 4 : start]), "little")
+    after = start + length + (8 if stated == UNDEFINED else 0)
+    frames = FrameItems.from_bytes(data, start, length, view.implicit)
+    return bytes(data[: start - head]) + bytes(data[after:end]), frames
+
+
+def _dcmread(data: bytes, name: str) -> Dataset:
+    from pydicom import dcmread
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds: Dataset = dcmread(io.BytesIO(data), force=True)
+    except Exception as error:  # pydicom raises many kinds on damaged files
+        raise FileError(f"{name}: cannot be parsed as DICOM: {type(error).__name__}") from error
+    if not any(k in ds for k in ("SOPClassUID", "SOPInstanceUID", "PatientID", "Modality", "Rows")):
+        raise FileError(f"{name}: is no DICOM object: it has none of the attributes that identify one")
+    return ds
+
+
+def _parsed(data: Buffer, name: str) -> Subject:
+    return subject_of_dataset(_dcmread(bytes(data), name), name)
+
+
+def subject_of_dataset(ds: Dataset, name: str = "") -> Subject:
+    """A pydicom data set as a subject; it is left as it is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frames = None
+        items = items_of(ds, "PerFrameFunctionalGroupsSequence")
+        if PER_FRAME in ds:
+            frames = FrameItems.from_items(items)
+        pixels = None
+        for tag in _PIXELS:
+            if tag in ds:
+                try:
+                    element = ds[tag]
+                    value = element.value
+                except Exception as error:
+                    raise FileError(f"{name or 'the data set'}: its pixel data cannot be read") from error
+                if isinstance(value, bytes | bytearray | memoryview):
+                    undefined = bool(getattr(element, "is_undefined_length", False)) or value[:4] == b"\xfe\xff\x00\xe0"
+                    pixels = Pixels(tag, value, 0, UNDEFINED if undefined else len(value))
+        return Subject(name, ds, frames, pixels)
+
+
+def is_dicom(path: str | os.PathLike[str]) -> bool:
+    """Whether a file has DICOM's preamble, or parses as a DICOM object without one."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(132)
+        if start[128:] == b"DICM":
+            return Path(path).name != "DICOMDIR"
+        if len(start) < 132 or start[1] not in (0, 8) or start[0] not in (8, 2):
+            return False
+        open_subject(path)
+    except (OSError, DicomMLError):
+        return False
+    return True

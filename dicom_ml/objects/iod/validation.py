@@ -1,0 +1,197 @@
+"""Validate objects: by the tables of the standard, by their own sense, and against the objects they refer to."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dicom_ml.errors import DicomMLError, FileError
+from dicom_ml.objects.iod.annotations import check_annotations
+from dicom_ml.objects.iod.context import Findings, where
+from dicom_ml.objects.iod.cross_checks import check_against
+from dicom_ml.objects.iod.finding import Finding, sort_findings
+from dicom_ml.objects.iod.frames import (
+    check_dimensions,
+    check_frame_count,
+    check_pixel_data,
+    check_pixel_header,
+    check_plane_of_image,
+    check_planes,
+)
+from dicom_ml.objects.iod.images import check_identifiers, check_image
+from dicom_ml.objects.iod.parametric_maps import check_parametric_map, check_real_world_values
+from dicom_ml.objects.iod.presentations import check_presentation
+from dicom_ml.objects.iod.references import check_common_references
+from dicom_ml.objects.iod.reports import (
+    KEY_OBJECTS,
+    REPORTS,
+    check_content,
+    check_evidence,
+    check_key_objects,
+    check_measurement_report,
+)
+from dicom_ml.objects.iod.segmentations import check_label_values, check_segmentation_type, check_segments
+from dicom_ml.objects.iod.sources import Sources, known_of, read_sources
+from dicom_ml.objects.iod.structure import check_structure
+from dicom_ml.objects.iod.structure_sets import check_structure_set
+from dicom_ml.objects.iod.subject import Subject, is_dicom, open_subject, subject_of_bytes, subject_of_dataset
+from dicom_ml.objects.iod.tables import iod_of
+from dicom_ml.objects.iod.tiles import check_tiles
+from dicom_ml.objects.iod.values import check_values
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["validate"]
+
+Check = Callable[[Subject, Findings], None]
+
+
+def validate(x: Any, sources: Any = None) -> list[Finding]:
+    """Say what of a DICOM object breaks the standard, contradicts itself, or contradicts what it was made from.
+
+    Checked are modules and attributes (PS3.3 annexes A and C), values (PS3.5 6.2), functional groups, frames and
+    dimensions, pixel data length, and what an object of its kind has to mean: segments, real-world values,
+    coordinates, content items, references.
+
+    Parameters
+    ----------
+    x : path, bytes, pydicom Dataset, an object of this package, or a list of these
+        A folder stands for all DICOM files in it: each is checked, with all of them as its sources.
+    sources : optional
+        What the object was made from and may refer to: paths (also of folders), data sets, volumes, slides, source
+        series, or a list of these. With them, patient, study, frame of reference, grids and every reference are
+        checked; an instance that is not among them is reported.
+
+    Returns
+    -------
+    list of Finding
+        Sorted; empty where the object conforms.
+
+    Raises
+    ------
+    FileError
+        If ``x`` does not exist or is no DICOM object.
+    """
+    subjects = _subjects(x)
+    known = read_sources(sources) if sources is not None else Sources()
+    found: list[Finding] = []
+    several = len(subjects) > 1
+    if several:
+        for item in subjects:
+            if isinstance(item, Subject):
+                known.known.setdefault(str(item.ds.get("SOPInstanceUID", "")), known_of(item))
+    for item in subjects:
+        if isinstance(item, Finding):
+            found.append(item)
+            continue
+        for finding in _check(item, known):
+            found.append(replace(finding, file=item.name) if several else finding)
+    return sort_findings(found)
+
+
+def _check(subject: Subject, known: Sources) -> list[Finding]:
+    out = Findings()
+    iod = iod_of(subject.sop_class)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if subject.cut_off:
+            out.error("", "the file ends before its last element does: it is truncated", "fetch it again", "7", "PS3.5")
+        if iod is None:
+            what = "is missing" if not subject.sop_class else "is of no object that this knows: only values are checked"
+            kind = out.info if subject.sop_class else out.error
+            kind(where("", "SOPClassUID"), what, "", "C.12.1")
+        else:
+            _guarded(lambda s, o: check_structure(s, iod, o), subject, out)
+        for check in _checks(subject):
+            _guarded(check, subject, out)
+        _guarded(lambda s, o: check_against(s, known, o), subject, out)
+    return out.found
+
+
+def _guarded(check: Check, subject: Subject, out: Findings) -> None:
+    """A check that stumbles over a damaged value says so, and the others go on."""
+    try:
+        check(subject, out)
+    except DicomMLError as error:
+        out.error("", str(error))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ArithmeticError) as error:
+        what = getattr(check, "__name__", "a check").replace("check_", "").replace("_", " ")
+        out.warning("", f"{what} could not be checked: a value is not of its kind ({type(error).__name__})")
+
+
+_PREFIX = "1.2.840.10008.5.1.4.1.1."
+_OF_IMAGES: tuple[Check, ...] = (
+    check_pixel_header, check_pixel_data, check_frame_count, check_dimensions, check_planes, check_tiles,
+    check_plane_of_image, check_real_world_values, check_image,
+)  # fmt: skip
+_OF_KINDS: dict[str, tuple[Check, ...]] = {
+    **dict.fromkeys(
+        (_PREFIX + "66.4", _PREFIX + "66.7"),
+        (check_segmentation_type, check_segments, check_label_values, check_common_references),
+    ),
+    _PREFIX + "30": (check_parametric_map, check_common_references),
+    _PREFIX + "91.1": (check_annotations, check_common_references),
+    **dict.fromkeys(REPORTS, (check_content, check_evidence, check_measurement_report)),
+    KEY_OBJECTS: (check_content, check_evidence, check_key_objects),
+    **{_PREFIX + f"11.{n}": (check_presentation,) for n in (1, 2, 3, 4, 8)},
+    _PREFIX + "481.3": (check_structure_set,),
+}
+
+
+def _checks(subject: Subject) -> Sequence[Check]:
+    images = _OF_IMAGES if "Rows" in subject.ds or subject.pixels is not None else ()
+    return (check_values, check_identifiers, *images, *_OF_KINDS.get(subject.sop_class, ()))
+
+
+# ---------------------------------------------------------------------- what is checked
+def _subjects(x: Any) -> list[Subject | Finding]:
+    if isinstance(x, str | os.PathLike):
+        path = Path(x)
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            found = [_opened(p) for p in files if is_dicom(p)]
+            if not found:
+                raise FileError(f"{path} holds no DICOM file")
+            return found
+        if not path.exists():
+            raise FileError(f"{path} does not exist")
+        return [open_subject(path)]
+    if isinstance(x, bytes | bytearray | memoryview):
+        return [subject_of_bytes(bytes(x), "<bytes>")]
+    if isinstance(x, Subject):
+        return [x]
+    ds = _dataset_of(x)
+    if ds is not None:
+        return [subject_of_dataset(ds, str(getattr(ds, "filename", None) or "<dataset>"))]
+    if isinstance(x, Iterable):
+        found = []
+        for number, item in enumerate(x, start=1):
+            for subject in _subjects(item):
+                if isinstance(subject, Subject) and subject.name in ("<bytes>", "<dataset>"):
+                    subject.name = f"{subject.name[:-1]} {number}>"
+                found.append(subject)
+        return found
+    raise FileError(
+        f"cannot validate a {type(x).__name__}: give a path, a pydicom data set, or an object of this package"
+    )
+
+
+def _opened(path: Path) -> Subject | Finding:
+    try:
+        return open_subject(path)
+    except DicomMLError as error:
+        return Finding("error", "", str(error), file=str(path))
+
+
+def _dataset_of(x: Any) -> Dataset | None:
+    from pydicom import Dataset
+
+    if isinstance(x, Dataset):
+        return x
+    ds = getattr(x, "dataset", None)
+    return ds if isinstance(ds, Dataset) else None
