@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.bridge.output import as_segments
+from dicom_ml.cli.contours import STRUCTURE_SET_STORAGE, from_contours
 from dicom_ml.cli.matrices import from_matrix, read_picture
 from dicom_ml.cli.reports import is_report
 from dicom_ml.cli.slides import ANNOTATION_STORAGE, is_slide, sop_class_of
@@ -46,6 +47,8 @@ def convert(args: argparse.Namespace) -> list[Path]:
     kind = sop_class_of(args.input) if args.input.is_file() and args.input.suffix.lower() != ".zip" else ""
     if kind == ANNOTATION_STORAGE:
         return [from_annotations(args)]
+    if kind == STRUCTURE_SET_STORAGE:
+        return from_contours(args)
     if args.source is not None or args.segment or args.segments_file:
         raise EncodingError("--source and --segment are for label maps and outlines; the input is DICOM")
     if is_report(kind):

@@ -4,7 +4,8 @@ A series becomes a NIfTI image. A segmentation becomes a label map, or with --sp
 (NIfTI, NRRD, MetaImage) with the series it was made from becomes a DICOM segmentation. Segmentations and parametric
 maps of slides become PNG or OME-TIFF, and a mask of a slide's level becomes a segmentation of the slide. A structured
 report becomes a table (CSV, JSON), one measurement or evaluation a row. Annotations of a slide become GeoJSON, as
-QuPath reads it, or CSV, and both become annotations again; coordinates are pixels of the slide's finest level.
+QuPath reads it, or CSV, and both become annotations again; coordinates are pixels of the slide's finest level. Contours
+of an RT structure set, filled on their images, become a segmentation, a label map or masks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ EXAMPLES = (
     "dicom-ml convert organs.seg.dcm organs/ --split",
     "dicom-ml convert organs.nii.gz organs.seg.dcm --source ct/ --segment '1=Liver|SCT:10200004' --algorithm Net:1.2",
     "dicom-ml convert organs.nii.gz organs.seg.dcm --source ct/ --segments-file segments.json",
+    "dicom-ml convert rtstruct.dcm organs.seg.dcm --source ct/ --region Liver --type Liver=SCT:10200004",
     "dicom-ml convert tumour.seg.dcm tumour.ome.tif",
     "dicom-ml convert nodules.sr.dcm nodules.csv",
     "dicom-ml convert nuclei.ann.dcm nuclei.geojson",
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     back.add_argument("--algorithm", metavar="NAME:VERSION", help="what made the labels or outlines, or 'manual'")
     back.add_argument("--kind", choices=("labelmap", "binary"), default="labelmap", help="default: %(default)s")
     back.add_argument("--compression", choices=("rle", "jpeg-ls", "jpeg2000", "htjpeg2000", "deflate"))
+    _contour_arguments(parser.add_argument_group("from contours (RT structure sets)"))
     _annotation_arguments(parser.add_argument_group("annotations of slides"))
 
 
@@ -95,6 +98,30 @@ def _annotation_arguments(ann: argparse._ArgumentGroup) -> None:
         choices=("wkt", "points", "boxes", "long"),
         default="wkt",
         help="of a CSV file that is written: outlines as text, middles, boxes, a row a point (default: %(default)s)",
+    )
+
+
+def _contour_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--region", action="append", default=[], metavar="NAME", help="only this region, by name or ROI Number"
+    )
+    group.add_argument(
+        "--between",
+        choices=("error", "nearest", "drop"),
+        default="error",
+        help="of contours between slices (default: %(default)s)",
+    )
+    group.add_argument(
+        "--fill",
+        choices=("own", "nearest"),
+        default="own",
+        help="slices between planes of contours: leave empty, or as the nearest (default: %(default)s)",
+    )
+    group.add_argument(
+        "--outside",
+        choices=("error", "drop"),
+        default="error",
+        help="of contours that reach beyond the images (default: %(default)s)",
     )
 
 
