@@ -35,6 +35,7 @@ from dicom_ml.objects.report.context import (
 )
 from dicom_ml.objects.report.descriptions import Evaluation, Measurement, MeasurementGroup, check_sequence
 from dicom_ml.objects.report.document import DOCUMENTS, StoredDocument, document_bytes, read_document
+from dicom_ml.objects.report.geojson import regions_to_geojson
 from dicom_ml.objects.report.group_items import algorithm_items, evaluation_item, group_item, measurement_item
 from dicom_ml.objects.report.group_reading import find_groups, read_evaluations, read_group, read_measurement
 from dicom_ml.objects.report.items import ContentItem, Reference, code_item, container
@@ -318,6 +319,25 @@ class Report:
         A group that has neither still has one, of type ``"finding"``.
         """
         return records_of(self.groups, self.derived, self.evaluations)
+
+    def to_geojson(self, path: str | os.PathLike[str], source: Any = None) -> str:
+        """Write the regions as GeoJSON in pixels, a feature a region, as QuPath reads it.
+
+        The finding is a feature's class; measurements and evaluations go with it. A box of a volume becomes a
+        rectangle on each of its slices. Bodies and references to segments are left out with a warning.
+
+        Parameters
+        ----------
+        path : path
+        source : Slide, Volume or SourceSeries, optional
+            The images, where regions of a report that was read are in millimetres.
+
+        Raises
+        ------
+        EncodingError
+            If there is no region to write.
+        """
+        return regions_to_geojson(self.groups, path, self._source, source)
 
     def boxes(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[MeasurementGroup]]:
         """The groups' regions as boxes: what :meth:`from_detections` took, and what detectors are trained on.
