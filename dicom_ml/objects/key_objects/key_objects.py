@@ -48,7 +48,8 @@ class KeyObjects:
     description : str
         Free text.
     reasons : sequence of code or str
-        Of a rejection or quality issue (CID 7011), such as ``"Motion blur"``; of a best in set, which set (CID 7012).
+        Modifiers of the title. A rejection for quality or a quality issue needs one (CID 7011), such as
+        ``"Motion blur"``; a best in set says which set (CID 7012), such as ``"Series"``.
     observers : Person, Device, str or sequence of them, optional
         Who selected; by default the program that ``algorithm`` is. A string is a person's name.
     algorithm : Algorithm, optional

@@ -62,15 +62,23 @@ def parse_title(title: Any) -> Code:
 
 
 def check_modifiers(title: Code, reasons: Sequence[Any]) -> tuple[Code, ...]:
-    """Document title modifiers that may go with a title.
+    """Document title modifiers that may go with a title: any, and of some titles one of a context group.
 
     Raises
     ------
     EncodingError
-        If the title has none, or needs one that is not given.
+        If the title needs one that is not given.
+    CodeError
+        If one is no code.
     """
     if title in _QUALITY:
-        return tuple(_parse(reason, 7011, "reason for rejection") for reason in reasons)
+        found = tuple(_parse(reason, 7011, "reason for rejection") for reason in reasons)
+        if not found:
+            raise EncodingError(
+                f"a selection titled {title.meaning!r} says why: reasons=['Motion blur'], or another of "
+                + ", ".join(sorted(c.meaning for c in _context_group(7011).values()))
+            )
+        return found
     if title == BEST_IN_SET:
         found = tuple(_parse(reason, 7012, "set") for reason in reasons)
         if len(found) != 1:
@@ -79,9 +87,4 @@ def check_modifiers(title: Code, reasons: Sequence[Any]) -> tuple[Code, ...]:
                 "Step or Stage-View"
             )
         return found
-    if reasons:
-        raise EncodingError(
-            f"a selection titled {title.meaning!r} has no reasons; those titled {_QUALITY[0].meaning!r}, "
-            f"{_QUALITY[1].meaning!r} or {BEST_IN_SET.meaning!r} have (PS3.16 TID 2010)"
-        )
-    return ()
+    return tuple(parse_code(reason) for reason in reasons)

@@ -31,7 +31,7 @@ def selection(name: str) -> dml.KeyObjects:
         "slices": lambda: dml.KeyObjects(volume, images=[5, 1, 3], description="the largest nodule", observers="Doe^J"),
         "whole series": lambda: dml.KeyObjects(volume, "For Research", algorithm=NET),
         "frames": lambda: dml.KeyObjects(frames, "For Teaching", [2, 3, 7]),
-        "slide": lambda: dml.KeyObjects(slide(), "For Conference", description="Größe"),
+        "slide": lambda: dml.KeyObjects(slide(), "For Conference", description="Größe", reasons=["99LAB:2|Rare"]),
         "rejected": lambda: dml.KeyObjects(
             volume, "Rejected for Quality Reasons", [0], reasons=["Motion blur", "99LAB:1|Wrong coil"]),
         "best": lambda: dml.KeyObjects(volume, "Best In Set", [0], reasons="Series"),
@@ -171,7 +171,8 @@ def test_patient_study_and_program_are_the_sources(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"title": "SCT:10200004", "reasons": ["Motion blur"]}, "has no reasons"),
+        ({"title": "Rejected for Quality Reasons"}, "says why.*Motion blur"),
+        ({"title": "For Teaching", "reasons": ["Motion blur"]}, "SCHEME:VALUE"),
         ({"title": "DCM:113012"}, "no document title"),
         ({"title": "For Fun"}, "For Teaching"),
         ({"title": "Best In Set"}, "says in which"),
