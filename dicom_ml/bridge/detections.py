@@ -26,7 +26,7 @@ from dicom_ml.objects.report import SegmentationFrame as FrameReference
 from dicom_ml.objects.report import concepts as c
 from dicom_ml.objects.segmentation import Segmentation, read_segmentation
 
-__all__ = ["Detection", "Detections", "ReportTargets", "opened_reports"]
+__all__ = ["Detection", "Detections", "ReportTargets", "opened_reports", "opened_segmentations"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -132,7 +132,7 @@ class ReportTargets:
             raise EncodingError("the image has no place in space, so boxes on it have no millimetres")
         opened = opened_reports(reports, image)
         onto = None if flat else "world" if space == "world" else image.grid
-        extents = RegionBounds(image.source, onto, _segmentations(segmentations, opened), self.point_size)
+        extents = RegionBounds(image.source, onto, opened_segmentations(segmentations, opened), self.point_size)
         found: list[Detection] = []
         for reader, (report, _) in enumerate(opened):
             own = [d for group in report.groups if (d := self._detection(group, extents, reader)) is not None]
@@ -222,7 +222,8 @@ def _read(one: Any, image: PlacedImage | None) -> Report:
     return report
 
 
-def _segmentations(given: Any, opened: Sequence[tuple[Report, Any]]) -> dict[str, Segmentation]:
+def opened_segmentations(given: Any, opened: Sequence[tuple[Report, Any]]) -> dict[str, Segmentation]:
+    """Segmentations by SOP Instance UID: those given, and those that reports in memory hold."""
     files = [one if isinstance(one, Segmentation) else read_segmentation(os.fspath(one)) for one in _listed(given)]
     for _, one in opened:
         for group in one.groups if isinstance(one, Report) else ():

@@ -13,6 +13,12 @@ from dicom_ml.errors import MissingPackageError
 if find_spec("monai") is None or find_spec("torch") is None:
     raise MissingPackageError("dicom_ml.transforms needs MONAI and torch: pip install 'dicom-ml[monai]'")
 
+from dicom_ml.transforms.annotations import (
+    LoadAnnotations,
+    LoadAnnotationsD,
+    LoadAnnotationsd,
+    LoadAnnotationsDict,
+)
 from dicom_ml.transforms.image import DicomReader, LoadDicom, LoadDicomD, LoadDicomd, LoadDicomDict
 from dicom_ml.transforms.parametric_map import (
     SaveParametricMap,
@@ -48,6 +54,10 @@ __all__ = [
     "Consensus",
     "DicomReader",
     "DicomSegmentationWriter",
+    "LoadAnnotations",
+    "LoadAnnotationsD",
+    "LoadAnnotationsDict",
+    "LoadAnnotationsd",
     "LoadDicom",
     "LoadDicomD",
     "LoadDicomDict",
