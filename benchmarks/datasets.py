@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from benchmarks import dicom_files, phantom, rle, slide_files, slide_phantom
+from benchmarks import (
+    dicom_files,
+    finding_files,
+    findings,
+    outline_files,
+    outlines,
+    phantom,
+    rle,
+    slide_files,
+    slide_phantom,
+)
 from benchmarks.cache import Cache, dataset
 from benchmarks.registry import Size
 
@@ -251,3 +261,43 @@ def slide_seg(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
     )
     np.save(folder / "frames.npy", np.column_stack([segments, places]))
     return {"offset": offset}
+
+
+# ---- reports
+
+
+@dataset("findings")
+def make_findings(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """Findings on the CT: the truth of the rows of reports."""
+    series = json.loads((cache.get("ct-raw", size) / "info.json").read_text())["series"]
+    images = [dicom_files.uid("ct", series, d) for d in range(size.slices)]
+    return {"findings": findings.make_findings(size, dicom_files.uid), "images": images}
+
+
+@dataset("report")
+def report(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """A report of them."""
+    scene = json.loads((cache.get("findings", size) / "info.json").read_text())
+    series = json.loads((cache.get("ct-raw", size) / "info.json").read_text())["series"]
+    finding_files.write_report(folder / "report.dcm", scene["findings"], scene["images"], series, size)
+    return {}
+
+
+# ---- annotations
+
+
+@dataset("outlines")
+def make_outlines(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """Outlines of nuclei on the slide, and the area of each."""
+    points, areas = outlines.make_outlines(size)
+    np.save(folder / "points.npy", points)
+    np.save(folder / "areas.npy", areas)
+    return {"count": len(areas), "corners": outlines.CORNERS}
+
+
+@dataset("annotations")
+def annotations(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """They as bulk annotations."""
+    made = cache.get("outlines", size)
+    points, areas = (np.load(made / f"{name}.npy") for name in ("points", "areas"))
+    return outline_files.write_annotations(folder / "nuclei.ann.dcm", points, areas, size)

@@ -53,6 +53,10 @@ def test_the_floor_does_the_job(name: str, settings: Settings) -> None:
         "seg-tiled-write",
         "seg-tiled-stream",
         "seg-tiled-read",
+        "sr-write",
+        "sr-read",
+        "ann-write",
+        "ann-read",
     ],
 )
 def test_this_project_is_measured_and_right(name: str, settings: Settings) -> None:
@@ -103,6 +107,51 @@ def test_a_changed_pixel_of_a_slide_is_a_wrong_result(settings: Settings, tmp_pa
         slide_judge.compare_labels(case, labels)
     with pytest.raises(WrongResult, match="no file"):
         slide_judge.check_seg(case, None)
+
+
+def test_a_changed_finding_is_a_wrong_result(settings: Settings, tmp_path: Path) -> None:
+    from benchmarks import finding_judge, plain_sr
+
+    folders = {name: settings.cache.get(name, TINY) for name in ("findings", "report")}
+    case = Case(TINY, folders, tmp_path / "a.dcm")
+    found, images = finding_judge.truth(case), case.info("findings")["images"]
+    check = finding_judge.check_file(evidence=False)
+    with pytest.raises(WrongResult, match="no file"):
+        check(case, None)
+    case.output.write_bytes(plain_sr.report_bytes(found, images))
+    check(case, None)
+    with pytest.raises(WrongResult, match="not listed as evidence"):
+        finding_judge.check_file()(case, None)
+    for change, what in (
+        ({"area": 1.0}, "measures"),
+        ({"slice": (found[3]["slice"] + 1) % 16}, "image"),
+        ({"points": found[2]["points"]}, "outline"),
+        ({"answer": (found[3]["answer"] + 1) % 3}, "evaluated"),
+        ({"uid": "1.2"}, "missing"),
+    ):
+        case.output.write_bytes(plain_sr.report_bytes([*found[:3], {**found[3], **change}, *found[4:]], images))
+        with pytest.raises(WrongResult, match=what):
+            check(case, None)
+    # what the readers are given is what pydicom reads
+    rows: list[finding_judge.Row] = []
+    finding_judge.find_groups(pydicom.dcmread(case.path("report", "report.dcm")), rows)
+    finding_judge.check_groups(case, rows)
+
+
+def test_a_changed_outline_is_a_wrong_result(settings: Settings, tmp_path: Path) -> None:
+    from benchmarks import outlines
+
+    case = Case(TINY, {n: settings.cache.get(n, TINY) for n in ("outlines", "annotations")}, tmp_path / "a.dcm")
+    points, areas = (case.array("outlines", f"{name}.npy") for name in ("points", "areas"))
+    starts = np.arange(0, len(points), outlines.CORNERS)
+    outlines.check_arrays(case, (points, starts, areas))
+    case.output.write_bytes(case.path("annotations", "nuclei.ann.dcm").read_bytes())
+    outlines.check_file(case, None)
+    moved = points.copy()
+    moved[70, 1] += 1
+    for wrong in ((moved, starts, areas), (points, starts + 1, areas), (points, starts, areas[::-1])):
+        with pytest.raises(WrongResult):
+            outlines.check_arrays(case, wrong)
 
 
 def test_the_items_of_sparse_frames_are_what_pydicom_reads(settings: Settings) -> None:

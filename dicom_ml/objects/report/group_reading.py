@@ -195,6 +195,21 @@ def _with_laterality(sites: list[Site], laterality: Code | None, modifier: Code 
 
 
 def _algorithm(items: Sequence[ContentItem]) -> Algorithm | None:
+    """The algorithm that items name; of all that say the same, one object."""
+    key = tuple((i.name.value if i.name is not None else "", str(i.value)) for i in items)
+    try:
+        return _known_algorithms[key]
+    except KeyError:
+        if len(_known_algorithms) >= 256:
+            _known_algorithms.clear()
+        found = _known_algorithms[key] = _read_algorithm(items)
+        return found
+
+
+_known_algorithms: dict[tuple[tuple[str, str], ...], Algorithm | None] = {}
+
+
+def _read_algorithm(items: Sequence[ContentItem]) -> Algorithm | None:
     said = {i.name: i.value for i in reversed(items)}
     name, version = said.get(c.ALGORITHM_NAME), said.get(c.ALGORITHM_VERSION)
     if isinstance(name, Code):

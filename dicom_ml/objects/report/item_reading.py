@@ -36,7 +36,35 @@ _PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."
 _POINT_TYPES = {b"FL": "<f4", b"OF": "<f4", b"FD": "<f8", b"OD": "<f8"}
 _MAX_DEPTH = 100
 
+#: Bytes of an item that is worth being remembered, and the elements that it may have.
+_SHORT, _OF_SHORT = 512, frozenset({_RELATIONSHIP, _KIND, _NAME, _VALUE, _TEXT, _UID})
+
 Fields = dict[int, Place]
+_HEAD, _WIDE = struct.Struct("<HH2sH").unpack_from, struct.Struct("<I").unpack_from
+_WIDE_VRS = frozenset({b"SQ", b"UT", b"UC", b"UR", b"UN", b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV"})
+_NARROW_VRS = frozenset({b"CS", b"LO", b"SH", b"UI", b"DS", b"FL", b"FD", b"PN", b"DA", b"TM", b"DT", b"US", b"UL"})
+
+
+def _fields(data: bytes, start: int, end: int) -> Fields:
+    """Elements of an item by tag: at once where their lengths are given, else as :func:`elements_of` finds them."""
+    found: Fields = {}
+    position = start
+    while position + 8 <= end:
+        group, element, vr, length = _HEAD(data, position)
+        position += 8
+        if vr in _WIDE_VRS:
+            if position + 4 > end:
+                break
+            length = _WIDE(data, position)[0]
+            position += 4
+        elif vr not in _NARROW_VRS:
+            break
+        after = position + length
+        if after > end:
+            break
+        found[group << 16 | element] = vr, position, length
+        position = after
+    return found if position == end else dict(elements_of(data, start, end, False))
 
 
 class Decoder:
@@ -58,6 +86,7 @@ class Decoder:
         self._texts: dict[bytes, str] = {}
         self._codes: dict[bytes, Code | None] = {}
         self._references: dict[bytes, Reference | None] = {}
+        self._alike: dict[bytes, tuple[str, Code | None, Any, str]] = {}
         self._values: dict[str, Callable[[Fields], Any]] = {
             "TEXT": lambda fields: self._string(fields, _TEXT),
             "UIDREF": lambda fields: self._string(fields, _UID),
@@ -109,7 +138,19 @@ class Decoder:
             _, start, length = fields[_CONTENT]
             children = item.children
             for first, last in items_of(data, start, length, False):
-                children.append(self._item(dict(elements_of(data, first, last, False)), depth + 1))
+                children.append(self._child(first, last, depth + 1))
+        return item
+
+    def _child(self, start: int, end: int, depth: int) -> ContentItem:
+        """The item between two places; short ones that are alike, as of findings and algorithms, are read once."""
+        raw = self._data[start:end] if end - start <= _SHORT else b""
+        known = self._alike.get(raw)
+        if known is not None:
+            return ContentItem(*known)
+        fields = _fields(self._data, start, end)
+        item = self._item(fields, depth)
+        if raw and not item.children and isinstance(item.value, Code | str) and fields.keys() <= _OF_SHORT:
+            self._alike[raw] = (item.value_type, item.name, item.value, item.relationship)
         return item
 
     # ------------------------------------------------------------------ parts
@@ -150,7 +191,7 @@ class Decoder:
         if place is None:
             return None
         for start, end in items_of(self._data, place[1], place[2], False):
-            return dict(elements_of(self._data, start, end, False))
+            return _fields(self._data, start, end)
         return None
 
     def _code(self, fields: Fields, tag: int) -> Code | None:

@@ -373,10 +373,10 @@ class RegionReader:
             return MultiPoint(points, d, space, image)
         if kind == "ELLIPSE":
             return Ellipse(points, d, space, image)
-        closed = len(points) > 3 and np.array_equal(points[0], points[-1])
+        closed = len(points) > 3 and points[0].tolist() == points[-1].tolist()
         if kind == "POLYGON" or (kind == "POLYLINE" and closed):
-            tolerance = 4e-7 * float(np.abs(points).max())
-            return outline(Polygon(points, d, space, image), 0.0 if space == "index" else tolerance)
+            tolerance = 0.0 if space == "index" else 4e-7 * float(np.abs(points).max())
+            return outline(Polygon(points, d, space, image), tolerance)
         if kind == "POLYLINE":
             return Polyline(points, d, space, image)
         self.problems.append(f"graphic type {kind or '(none)'} is not known")

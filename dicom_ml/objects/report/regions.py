@@ -199,7 +199,7 @@ class Polygon(Shape):
     _counts = (3, None)
 
     def _canonical(self, array: FloatArray, slice: int | None, space: str) -> tuple[FloatArray, int | None]:
-        if len(array) > 3 and np.array_equal(array[0], array[-1]):
+        if len(array) > 3 and array[0].tolist() == array[-1].tolist():
             array = array[:-1].copy()
         return super()._canonical(array, slice, space)
 

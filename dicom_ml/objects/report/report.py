@@ -560,7 +560,7 @@ def read_report(path: str | os.PathLike[str] | bytes, source: Any = None, space:
     report.observers = read_observers(root)
     report.subject = read_subject(root)
     report.derived, report.evaluations = _read_others(root, regions)
-    algorithms = {g.algorithm for g in report.groups if g.algorithm is not None}
+    algorithms = set({id(g.algorithm): g.algorithm for g in report.groups if g.algorithm is not None}.values())
     report.algorithm = algorithms.pop() if len(algorithms) == 1 else None
     report.problems = regions.problems
     return report
