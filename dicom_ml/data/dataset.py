@@ -19,6 +19,7 @@ from dicom_ml.bridge.classes import class_channels, class_labels
 from dicom_ml.bridge.label_files import open_labels
 from dicom_ml.bridge.tensors import SOURCE_KEY, has_monai, image_tensor, mask_tensor, series_name, torch, torch_array
 from dicom_ml.data.records import Record, as_record
+from dicom_ml.data.report_items import ReportItems
 from dicom_ml.errors import DicomMLError, DicomMLWarning, EncodingError, SeriesError
 from dicom_ml.reading import Volume, read_volume
 
@@ -40,7 +41,8 @@ class VolumeDataset(torch.utils.data.Dataset):
     ----------
     records : sequence of path or mapping
         A path is an image. A mapping has ``"image"`` (a folder, zip, file or list of files) and may have ``"label"``
-        (a file of a segmentation or an RT structure set, or several) and anything else.
+        (a file of a segmentation or an RT structure set, or several), ``"report"`` (a measurement report, or several
+        of several readers) and anything else.
     transform : callable, optional
         From item to item, such as MONAI's ``Compose``. Where it loads images itself (``LoadDicomd``,
         ``LoadImaged``), it gets the record as it is.
@@ -50,6 +52,11 @@ class VolumeDataset(torch.utils.data.Dataset):
         How segmentations become labels: ``segments``, ``kind`` (``"label"`` or ``"channels"``), ``overlap``,
         ``missing``, ``outside``, ``resample``, ``threshold``, ``contours``, as in
         :class:`dicom_ml.transforms.LoadSegmentation`.
+    reports : mapping, optional
+        How reports become labels: ``kind`` is ``"boxes"`` (``"box"`` and ``"label"``, along the axes of the image's
+        array), ``"class"`` or ``"classes"`` of the whole image, as in :class:`dicom_ml.transforms.LoadReport`, or
+        ``"label"`` or ``"channels"``, drawn as by :class:`dicom_ml.transforms.LoadAnnotations`; with the options of
+        these. Without it ``"report"`` stays as it is.
     on_error : {"raise", "skip"}
         What a study that cannot be read does. ``"skip"`` reports it with a warning and in :attr:`failures`, and
         gives the next study that can be read in its place; the number of items stays.
@@ -71,6 +78,7 @@ class VolumeDataset(torch.utils.data.Dataset):
         *,
         read: Mapping[str, Any] | None = None,
         labels: Mapping[str, Any] | None = None,
+        reports: Mapping[str, Any] | None = None,
         on_error: str = "raise",
         cache: str | os.PathLike[str] | None = None,
         monai: bool | None = None,
@@ -86,6 +94,7 @@ class VolumeDataset(torch.utils.data.Dataset):
         self.transform = transform
         self.read = dict(read or {})
         self.labels = _label_options(labels)
+        self.reports = None if reports is None else ReportItems(reports)
         self.on_error = on_error
         self.monai = has_monai() if monai is None else monai
         self.loads = not _loads_itself(transform)
@@ -200,6 +209,8 @@ class VolumeDataset(torch.utils.data.Dataset):
         volume = source if isinstance(source, Volume) else read_volume(source, **self.read)
         label = record.get("label")
         rest = {k: _plain(v) for k, v in record.items() if k not in ("image", "label")}
+        if self.reports is not None and "report" in record:
+            rest |= {"report": series_name(record["report"])} | self.reports.of(record, volume, self.monai)
         mask = None if label is None else self._mask(label, volume)
         if self.monai:
             item = rest | {"image": image_tensor(volume, series_name(source))}
@@ -247,8 +258,10 @@ class VolumeDataset(torch.utils.data.Dataset):
 
     def _key(self, record: Record) -> str:
         """What a cached item depends on: the files, by name, size and time, and how they are read."""
-        parts = {k: [str(v), _stamp(v) if k in ("image", "label") else None] for k, v in record.items()}
+        parts = {k: [str(v), _stamp(v) if k in ("image", "label", "report") else None] for k, v in record.items()}
         how = {"read": str(self.read), "labels": str(self.labels), "monai": self.monai, "format": _CACHE_FORMAT}
+        if self.reports is not None:
+            how["reports"] = self.reports.text
         return hashlib.sha256(json.dumps([parts, how], sort_keys=True).encode()).hexdigest()
 
 

@@ -34,7 +34,8 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         As ``transform`` of :class:`VolumeDataset`; the second for validation, test and prediction.
     batch_size, num_workers : int
     dataset : mapping, optional
-        Further arguments of :class:`VolumeDataset`: ``read``, ``labels``, ``on_error``, ``cache``, ``monai``.
+        Further arguments of :class:`VolumeDataset`: ``read``, ``labels``, ``reports``, ``on_error``, ``cache``,
+        ``monai``. Where ``reports`` are asked for, folders are searched for them, too.
     loader : mapping, optional
         Further arguments of :class:`torch.utils.data.DataLoader`, such as ``pin_memory``, ``collate_fn`` or
         ``multiprocessing_context``.
@@ -84,9 +85,10 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
     def records(self) -> dict[str, list[Any]]:
         """Records of each part; found and split on first use."""
         if self._records is None:
-            parts = {name: _records(value) for name, value in self.given.items() if value is not None}
+            reports = self.dataset_options.get("reports") is not None
+            parts = {name: _records(value, reports) for name, value in self.given.items() if value is not None}
             if self.root is not None:
-                found = _records(self.root)
+                found = _records(self.root, reports)
                 missing = [name for name in self.fractions if name not in parts]
                 if missing:
                     split = split_by_patient(found, self.fractions, self.seed)
@@ -143,9 +145,9 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         )
 
 
-def _records(value: Any) -> list[Any]:
+def _records(value: Any, reports: bool = False) -> list[Any]:
     if isinstance(value, (str, os.PathLike)):
-        return list(find_series(value))
+        return list(find_series(value, reports=reports))
     if isinstance(value, Mapping):
         return [as_record(value)]
     if not isinstance(value, Sequence):

@@ -27,6 +27,8 @@ _NO_VOLUMES = (
     "1.2.840.10008.5.1.4.1.1.481.2",
     "1.2.840.10008.5.1.4.1.1.77.1.6",
 )
+#: Enhanced, Comprehensive and Comprehensive 3D SR.
+_REPORTS = tuple(f"1.2.840.10008.5.1.4.1.1.88.{n}" for n in (22, 33, 34))
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "PatientID",
@@ -40,9 +42,13 @@ def as_record(item: Any) -> Record:
 
 
 def find_series(
-    folder: str | os.PathLike[str], *, modalities: Sequence[str] | None = None, labels: bool = True
+    folder: str | os.PathLike[str],
+    *,
+    modalities: Sequence[str] | None = None,
+    labels: bool = True,
+    reports: bool = False,
 ) -> list[Record]:
-    """Find the image series under a folder, and the segmentations that refer to them.
+    """Find the image series under a folder, and the segmentations and reports that refer to them.
 
     Parameters
     ----------
@@ -52,13 +58,16 @@ def find_series(
         Only these, such as ``("CT", "MR")``.
     labels : bool
         Look for segmentations of the series found.
+    reports : bool
+        Look for structured reports that refer to images of the series found.
 
     Returns
     -------
     list of dict
         One for each series, ordered by its first file: ``"image"`` (list of files), ``"label"`` (list of
-        segmentation files, where there are any), ``"patient"`` (a digest that tells patients apart and names
-        none), ``"study_instance_uid"``, ``"series_instance_uid"``, ``"modality"``.
+        segmentation files, where there are any), ``"report"`` (list of reports, likewise), ``"patient"`` (a digest
+        that tells patients apart and names none), ``"study_instance_uid"``, ``"series_instance_uid"``,
+        ``"modality"``.
 
     Raises
     ------
@@ -73,7 +82,7 @@ def find_series(
             return False
         return modalities is None or str(head.get("Modality") or "") in modalities
 
-    found = _find(folder, wanted, labels)
+    found = _find(folder, wanted, labels, reports)
     if not found:
         raise SeriesError(f"{os.fspath(folder)} holds no image series" + (f" of {modalities}" if modalities else ""))
     return found
@@ -109,19 +118,26 @@ def find_slides(folder: str | os.PathLike[str], *, labels: bool = True) -> list[
     return found
 
 
-def _find(folder: str | os.PathLike[str], wanted: Callable[[Any], bool], labels: bool) -> list[Record]:
+def _find(
+    folder: str | os.PathLike[str], wanted: Callable[[Any], bool], labels: bool, reports: bool = False
+) -> list[Record]:
     """Records of the series whose heads are wanted."""
     series: dict[str, Record] = {}
-    segmentations: list[tuple[str, set[str]]] = []
+    derived: list[tuple[str, str, set[str]]] = []
     broken: list[str] = []
     for path in _files(folder):
         head = _head(path)
         if head is None:
             continue
         try:
-            if str(head.get("SOPClassUID", "")) in _SEGMENTATIONS:
+            kind = str(head.get("SOPClassUID", ""))
+            if kind in _SEGMENTATIONS:
                 if labels:
-                    segmentations.append((path, _referenced_series(path)))
+                    derived.append(("label", path, _referenced_series(path)))
+                continue
+            if kind in _REPORTS:
+                if reports:
+                    derived.append(("report", path, _evidence_series(path)))
                 continue
             if not wanted(head):
                 continue
@@ -145,9 +161,9 @@ def _find(folder: str | os.PathLike[str], wanted: Callable[[Any], bool], labels:
             DicomMLWarning,
             stacklevel=3,
         )
-    for path, uids in segmentations:
+    for key, path, uids in derived:
         for uid in uids & series.keys():
-            series[uid].setdefault("label", []).append(path)
+            series[uid].setdefault(key, []).append(path)
     return list(series.values())
 
 
@@ -179,6 +195,20 @@ def _referenced_series(path: str) -> set[str]:
         path, stop_before_pixels=True, specific_tags=["ReferencedSeriesSequence", "SourceImageSequence"]
     )
     return {str(item.get("SeriesInstanceUID", "")) for item in ds.get("ReferencedSeriesSequence") or ()}
+
+
+def _evidence_series(path: str) -> set[str]:
+    """Series of the images that a report lists as evidence."""
+    import pydicom
+
+    names = ["CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence"]
+    ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
+    return {
+        str(series.get("SeriesInstanceUID", ""))
+        for name in names
+        for study in ds.get(name) or ()
+        for series in study.get("ReferencedSeriesSequence") or ()
+    }
 
 
 def _digest(head: Any) -> str:
