@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -12,7 +13,7 @@ import pytest
 import dicom_ml as dml
 from dicom_ml.objects.report import Person
 from tests.conftest import data_folder
-from tests.judges import need
+from tests.judges import dcmqi_read_sr, need
 
 #: File (under the data folder) -> number of measurement groups, and of all content items.
 TABLE = {
@@ -47,6 +48,15 @@ def test_the_table_is_complete(shared_data):
         warnings.simplefilter("ignore")
         found = {str(p.relative_to(shared_data)) for p in shared_data.rglob("*") if p.is_file() and is_report(p)}
     assert found == set(TABLE)
+
+
+@pytest.mark.skipif(data_folder() is None, reason="the real data is not present")
+def test_every_report_of_the_manifest_is_in_the_table(shared_data):
+    """Of reports and key object selections; nothing that the list of the data names is passed over."""
+    lines = (shared_data / "MANIFEST.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    rows = [line.split("\t") for line in lines]
+    listed = {path for path, _, _, kind, *_ in rows if kind.split("/")[0] in ("SR", "KO") or " SR Storage" in kind}
+    assert listed == set(TABLE)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -124,6 +134,54 @@ def test_groups_are_those_of_highdicom(shared_data, name):
         assert [(m.name, m.value, m.unit) for m in own.measurements] == [
             (m.name, float(m.value), m.unit) for m in g.get_measurements()
         ]
+        answers = [(e.name, e.value) for e in g.get_qualitative_evaluations()]
+        answers = [a for a in answers if a[0] != dml.Code("276214006", "SCT")]  # the category, which it counts as one
+        assert [(e.name, e.value) for e in own.evaluations] == answers
+        compare_regions(own, getattr(g, "roi", None))
+
+
+def compare_regions(own: dml.MeasurementGroup, roi: Any) -> None:
+    """Coordinates as highdicom gives them: column and row, or x, y, z."""
+    if roi is None or not hasattr(roi, "value"):
+        return
+    values = np.asarray(roi.value, dtype=np.float64)
+    (region,) = own.regions
+    if region.space == "index":
+        values = values[:, ::-1]
+    if isinstance(region, dml.Contours):
+        (region,) = region.pieces
+    if isinstance(region, dml.Circle):
+        np.testing.assert_allclose(region.center, values[0])
+        assert region.radius == pytest.approx(np.linalg.norm(values[1] - values[0]))
+        return
+    points = region.corners if isinstance(region, dml.Box) else region.points
+    if isinstance(region, dml.Box):  # which corner is first is not kept
+        points, values = (np.unique(p, axis=0) for p in (points, values))
+    np.testing.assert_allclose(points, values[: len(points)])
+    assert len(values) - len(points) in (0, 1)  # the first point again
+
+
+@pytest.mark.judge
+@pytest.mark.parametrize("name", [n for n, (groups, _) in TABLE.items() if groups])
+def test_values_are_those_of_dcmqi(shared_data, name, tmp_path):
+    read = dcmqi_read_sr(shared_data / name, tmp_path)
+    theirs = {g["TrackingUniqueIdentifier"]: g for g in read.get("Measurements") or []}
+    if not theirs:
+        pytest.skip("dcmqi finds no groups in it")
+    ours = {g.tracking_uid: g for g in dml.read_report(shared_data / name).groups}
+    assert set(theirs) == set(ours)
+    for tracking_uid, group in theirs.items():
+        own = ours[tracking_uid]
+        assert own.tracking_id == group["TrackingIdentifier"]
+        if "Finding" in group:
+            assert own.finding.value == group["Finding"]["CodeValue"]
+        measured = group.get("measurementItems", [])
+        assert [m.name.value for m in own.measurements] == [m["quantity"]["CodeValue"] for m in measured]
+        numbers = [m.value for m in own.measurements]
+        assert numbers == [None if m["value"] == "" else pytest.approx(float(m["value"])) for m in measured]
+        if "ReferencedSegment" in group:
+            assert own.region.number == group["ReferencedSegment"]
+            assert own.region.reference.sop_instance_uid == group["segmentationSOPInstanceUID"]
 
 
 # ---------------------------------------------------------------------- what each maker says
