@@ -20,8 +20,28 @@ __all__ = [
 ]
 
 
+#: Messages are read by people: none is longer than this.
+_LONGEST = 1200
+
+
+def _printable(text: str) -> str:
+    """A message on one line. Where a length in a file is wrong, a value runs on into other elements, patient's names
+    included; such a value has bytes in it that no text has, and everything between the first and the last goes."""
+    stray = [place for place, letter in enumerate(text) if not letter.isprintable() and letter not in "\n\t"]
+    if stray:
+        end = stray[-1] + 1
+        while end < len(text) and not text[end].isspace():
+            end += 1
+        text = f"{text[: stray[0]]}...{text[end:]}"
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 class DicomMLError(Exception):
-    """Base of every error that dicom_ml raises on purpose."""
+    """Base of every error that dicom_ml raises on purpose. Its message is one line of printable text."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_printable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class FileError(DicomMLError):

@@ -22,6 +22,7 @@ from dicom_ml.encoding.elements import Buffer, FileView, NotLean, decode_number_
 from dicom_ml.encoding.frames import FrameIndex
 from dicom_ml.encoding.functional_groups import GROUP_TAGS, read_frame_groups, read_item
 from dicom_ml.encoding.functional_groups import Path as TagPath
+from dicom_ml.encoding.untrusted import of_its_file, understood
 from dicom_ml.encoding.writer import dataset_bytes, file_head
 from dicom_ml.errors import DicomMLError, FileError, GeometryError
 from dicom_ml.geometry import Grid, affine_from_plane, stack_planes
@@ -78,8 +79,9 @@ class StoredFrames:
         self.study_instance_uid = view.text(0x0020000D)
         self.series_instance_uid = view.text(0x0020000E)
         self.frame_of_reference_uid = view.text(0x00200052)
-        self._groups = self._read_groups()
-        self._read_content()
+        with understood(name):
+            self._groups = self._read_groups()
+            self._read_content()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_stored, (type(self), self._origin, self.name)
@@ -136,6 +138,7 @@ class StoredFrames:
         return result
 
     @cached_property
+    @of_its_file
     def _header(self) -> Dataset:
         """Everything but frames, by pydicom: only the small sequences are read from it."""
         from pydicom import dcmread
@@ -157,6 +160,7 @@ class StoredFrames:
 
     # ------------------------------------------------------------------ references
     @cached_property
+    @of_its_file
     def referenced_series(self) -> dict[str, list[str]]:
         """SOP Instance UIDs by series UID; those whose series is not named stand under an empty UID."""
         found: dict[str, list[str]] = {}
@@ -179,6 +183,7 @@ class StoredFrames:
         return found
 
     @cached_property
+    @of_its_file
     def source_instances(self) -> list[str]:
         """SOP Instance UID of the first source image of each frame; empty where a frame names none."""
         place = self._view.places.get(_FRAME_GROUPS)
@@ -196,6 +201,7 @@ class StoredFrames:
             raise self._fail(f"{column.replace('_', ' ')} of a frame is malformed: {error}") from error
 
     @cached_property
+    @of_its_file
     def planes(self) -> tuple[npt.NDArray[np.intp], FloatArray, FloatArray, FloatArray]:
         """Which distinct plane each frame lies on, and the planes' positions, orientations and pixel spacings.
 
@@ -229,6 +235,7 @@ class StoredFrames:
         return None if value is None or not value[0] > 0 else value[0]
 
     @cached_property
+    @of_its_file
     def grid(self) -> Grid:
         """The object's own lattice, proved from the positions of its frames.
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dicom_ml.encoding.functional_groups import GROUP_TAGS
 from dicom_ml.encoding.functional_groups import Path as TagPath
 from dicom_ml.encoding.thread_pool import parallel_for
+from dicom_ml.encoding.untrusted import of_its_file
 from dicom_ml.errors import DicomMLError, GeometryError
 from dicom_ml.geometry import Grid, affine_from_plane
 from dicom_ml.objects.stored import StoredFrames
@@ -53,6 +54,7 @@ class StoredTiles(StoredFrames):
         return super()._read_groups()
 
     @cached_property
+    @of_its_file
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the total pixel matrix."""
         rows, columns = self._view.integer(0x00480007), self._view.integer(0x00480006)
@@ -70,6 +72,7 @@ class StoredTiles(StoredFrames):
         raise NotImplementedError
 
     @cached_property
+    @of_its_file
     def starts(self) -> npt.NDArray[np.int64]:
         """First row and column of each frame, from 0, shape ``(N, 2)``."""
         if self.full:
@@ -95,6 +98,7 @@ class StoredTiles(StoredFrames):
         return starts
 
     @cached_property
+    @of_its_file
     def grid(self) -> Grid:
         """The total pixel matrix as one plane, to slide millimetres.
 

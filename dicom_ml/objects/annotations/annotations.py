@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dicom_ml.codes import Code, code_from_dataset, code_to_dataset
 from dicom_ml.encoding.elements import Buffer, FileView, NotLean, elements_of, items_of
 from dicom_ml.encoding.uids import derived_uid
+from dicom_ml.encoding.untrusted import understood
 from dicom_ml.encoding.writer import atomic_file, dataset_bytes, element_bytes, file_head, sequence_bytes
 from dicom_ml.errors import DicomMLError, EncodingError, FileError
 from dicom_ml.objects.algorithm import Algorithm
@@ -341,12 +342,25 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
             data: Buffer = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
         raise FileError(f"{name}: cannot be opened: {error}") from error
-    try:
-        return _read(data, name)
-    except NotLean as error:
-        raise FileError(
-            f"{name}: its elements cannot be walked ({error}); convert it to explicit VR little endian"
-        ) from error
+    with understood(name):
+        try:
+            return _read(data, name)
+        except NotLean:
+            return _read(_lean(data), name)
+
+
+def _lean(data: Buffer) -> bytes:
+    """The file as pydicom writes it, where it is in an encoding that is not walked (deflated, big endian)."""
+    from pydicom import dcmread, dcmwrite
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds = dcmread(io.BytesIO(bytes(data)), force=True)
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        buffer = io.BytesIO()
+        dcmwrite(buffer, ds, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def _read(data: Buffer, name: str) -> Annotations:
