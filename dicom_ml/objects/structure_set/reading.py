@@ -32,13 +32,14 @@ def read_regions(ds: Dataset, name: str) -> list[RegionOfInterest]:
     contours = _contours_by_number(ds, name)
     observed: dict[int, Dataset] = {}
     for item in ds.get("RTROIObservationsSequence") or []:
-        if item.get("ReferencedROINumber") is not None:
-            observed.setdefault(int(item.ReferencedROINumber), item)
+        place = _integer(item.get("ReferencedROINumber"))
+        if place is not None:
+            observed.setdefault(place, item)
     regions: dict[int, RegionOfInterest] = {}
     for item in ds.get("StructureSetROISequence") or []:
-        if item.get("ROINumber") is None:
+        number = _integer(item.get("ROINumber"))
+        if number is None:
             raise FileError(f"{name}: a region of interest has no ROI Number")
-        number = int(item.ROINumber)
         if number in regions:
             raise FileError(f"{name}: two regions of interest share ROI Number {number}")
         color, found = contours.pop(number, (None, ()))
@@ -69,9 +70,9 @@ def _contours_by_number(ds: Dataset, name: str) -> dict[int, tuple[tuple[int, in
     colors: dict[int, tuple[int, int, int] | None] = {}
     found: dict[int, list[Contour]] = defaultdict(list)
     for item in ds.get("ROIContourSequence") or []:
-        if item.get("ReferencedROINumber") is None:
+        number = _integer(item.get("ReferencedROINumber"))
+        if number is None:
             raise FileError(f"{name}: contours do not say which region of interest they belong to")
-        number = int(item.ReferencedROINumber)
         colors[number] = colors.get(number) or _color(item.get("ROIDisplayColor"))
         found[number] += _contours(item, f"{name}: ROI {number}")
     return {number: (color, tuple(found[number])) for number, color in colors.items()}
@@ -84,12 +85,11 @@ def _contours(item: Dataset, name: str) -> Iterator[Contour]:
             warnings.warn(f"{name}, contour {place}: has no points and is left out", DicomMLWarning, stacklevel=6)
             continue
         images = entry.get("ContourImageSequence") or []
-        number = entry.get("ContourNumber")
         yield Contour(
             points,
             str(entry.get("ContourGeometricType") or "").strip().upper(),
             tuple(str(i.ReferencedSOPInstanceUID) for i in images if i.get("ReferencedSOPInstanceUID")),
-            None if number is None else int(number),
+            _integer(entry.get("ContourNumber")),
         )
 
 
@@ -110,11 +110,19 @@ def _points(entry: Dataset, name: str) -> FloatArray | None:
     if values.size % 3 or not np.isfinite(values).all():
         raise FileError(f"{name}: its Contour Data holds {values.size} numbers, which are no points of x, y and z")
     points = values.reshape(-1, 3)
-    stated = entry.get("NumberOfContourPoints")
-    if stated is not None and int(stated) != len(points):
-        warnings.warn(f"{name}: says it has {int(stated)} points and has {len(points)}", DicomMLWarning, stacklevel=7)
+    stated = _integer(entry.get("NumberOfContourPoints"))
+    if stated is not None and stated != len(points):
+        warnings.warn(f"{name}: says it has {stated} points and has {len(points)}", DicomMLWarning, stacklevel=7)
     points.setflags(write=False)
     return points
+
+
+def _integer(value: Any) -> int | None:
+    """A whole number; None where there is none, or something else."""
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _color(value: Any) -> tuple[int, int, int] | None:

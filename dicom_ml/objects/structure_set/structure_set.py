@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.errors import DicomMLWarning, EncodingError, FileError, GeometryError
+from dicom_ml.errors import DicomMLError, DicomMLWarning, EncodingError, FileError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.segmentation import Segmentation
@@ -39,6 +39,10 @@ class StructureSet:
         By ROI Number.
     dataset : pydicom.Dataset
         The object as pydicom has it.
+    label : str
+        Structure Set Label.
+    sop_instance_uid, series_instance_uid : str
+        Of the object itself.
     referenced_series : dict
         Series UID of each referenced series, and the SOP Instance UIDs referenced in it.
     frame_of_reference_uids : list of str
@@ -50,23 +54,11 @@ class StructureSet:
         self.name = name
         self.regions: list[RegionOfInterest] = read_regions(dataset, name)
         self.frame_of_reference_uids, self.referenced_series = read_references(dataset)
+        self.label = str(dataset.get("StructureSetLabel") or "")
+        self.sop_instance_uid = str(dataset.get("SOPInstanceUID") or "")
+        self.series_instance_uid = str(dataset.get("SeriesInstanceUID") or "")
 
     # ------------------------------------------------------------------ facts
-    @property
-    def label(self) -> str:
-        """Structure Set Label."""
-        return str(self.dataset.get("StructureSetLabel") or "")
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """SOP Instance UID."""
-        return str(self.dataset.get("SOPInstanceUID") or "")
-
-    @property
-    def series_instance_uid(self) -> str:
-        """Series Instance UID of the object itself."""
-        return str(self.dataset.get("SeriesInstanceUID") or "")
-
     @property
     def names(self) -> list[str]:
         """Names of the regions."""
@@ -345,19 +337,17 @@ def read_structure_set(path: str | os.PathLike[str] | Dataset) -> StructureSet:
         If it is no structure set, or contradicts itself.
     """
     from pydicom import Dataset, dcmread
-    from pydicom.errors import InvalidDicomError
 
     name = "structure set" if isinstance(path, Dataset) else Path(path).name
-    if isinstance(path, Dataset):
-        ds = path
-    else:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ds = dcmread(path, force=True)
-        except (OSError, InvalidDicomError, ValueError, EOFError, NotImplementedError) as error:
-            raise FileError(f"{name}: cannot be read as DICOM: {error}") from error
-    sop_class = str(ds.get("SOPClassUID") or "")
-    if sop_class != STRUCTURE_SET_STORAGE:
-        raise FileError(f"{name}: is no RT Structure Set: its SOP class is {sop_class or 'missing'}")
-    return StructureSet(ds, name)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pydicom\b")
+            ds = path if isinstance(path, Dataset) else dcmread(path, force=True)
+            sop_class = str(ds.get("SOPClassUID") or "")
+            if sop_class != STRUCTURE_SET_STORAGE:
+                raise FileError(f"{name}: is no RT Structure Set: its SOP class is {sop_class or 'missing'}")
+            return StructureSet(ds, name)
+    except DicomMLError:
+        raise
+    except Exception as error:  # pydicom meets what is broken in many ways, as late as when a value is looked at
+        raise FileError(f"{name}: cannot be read as a structure set ({type(error).__name__})") from error

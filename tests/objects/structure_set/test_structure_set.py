@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 
 import numpy as np
@@ -385,3 +386,30 @@ def test_contradictions(tmp_path):
         assert not changed(lambda ds: delattr(contour(ds), "ContourData")).region("A").contours
     found = changed(lambda ds: delattr(ds.ROIContourSequence[0], "ROIDisplayColor"))
     assert found.region("A").color is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), st.binary(max_size=6)), min_size=1, max_size=6), st.integers(0, 3000))
+@settings(max_examples=150, deadline=None)
+def test_broken_files_are_errors_of_our_own(tmp_path_factory, changes, length):
+    folder = tmp_path_factory.mktemp("broken")
+    structure_set({"A": [on_slice(axial(), 4, ring((20, 30), 9, 7))], "B": [np.eye(3)]}).save_as(folder / "x.dcm")
+    data = bytearray((folder / "x.dcm").read_bytes())
+    for place, junk in changes:
+        data[place : place + len(junk)] = junk
+    (folder / "x.dcm").write_bytes(data[: 3000 - length] if length < 1000 else data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = dml.read_structure_set(folder / "x.dcm")
+            for region in found.regions:
+                region.bounds, repr(region)
+                found.mask(region, axial(), outside="drop", between="nearest")
+        except dml.DicomMLError:
+            pass
+
+
+def test_it_can_be_sent_to_workers(tmp_path):
+    structure_set(three(axial())).save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    found = dml.read_structure_set(tmp_path / "x.dcm")
+    again = pickle.loads(pickle.dumps(found))
+    assert np.array_equal(again.mask("Liver", axial()), found.mask("Liver", axial()))
