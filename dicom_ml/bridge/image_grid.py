@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.bridge.image_place import ImagePlace
 from dicom_ml.bridge.tensors import handle_of, torch
 from dicom_ml.bridge.tiles import TILE_GRID_KEY, TILE_POSITION_KEY, TileGrid
 from dicom_ml.errors import EncodingError, GeometryError
@@ -68,30 +69,16 @@ class PlacedImage:
 
     @classmethod
     def _of_tensor(cls, on: Any, meta: Any) -> PlacedImage:
+        place = ImagePlace.of(on, meta)
         handle = handle_of(meta)
-        if handle is None:
-            raise EncodingError(
-                "the image does not say which series it is; load it with LoadDicomd, or LoadImaged and "
-                "reader=DicomReader(), before its labels"
-            )
-        if getattr(on, "has_pending_operations", False):
-            raise GeometryError(
-                "lazy transforms are still pending on the image, so its affine is not that of its voxels; apply them "
-                "first (monai.transforms.ApplyPendingd)"
-            )
-        source = SourceSeries.from_string(handle)
         if on.ndim not in (3, 4):
             raise GeometryError(f"an image is (C, W, H, D), or (C, W, H) where it is flat; found {tuple(on.shape)}")
-        size = (*on.shape[1:], 1)[:3]
-        if source.grid is None:
-            return cls(handle, source, None, on.ndim - 1)
-        affine = getattr(on, "affine", None)
-        affine = meta.get("affine") if affine is None else affine
-        matrix = np.asarray(torch.as_tensor(affine).detach().cpu().to(torch.float64))
-        if matrix.shape != (4, 4):
-            raise GeometryError(f"the affine of an image in space is 4x4, found shape {matrix.shape}")
-        w, h, d = (int(n) for n in size)
-        return cls(handle, source, Grid((d, h, w), monai_affine(matrix)), on.ndim - 1)
+        if place.source.grid is None:
+            return cls(handle or "", place.source, None, on.ndim - 1)
+        if place.affine is None:
+            raise GeometryError("the affine of the image is not known, or no 4x4 matrix, so nobody knows where it lies")
+        w, h, d = (int(n) for n in (*on.shape[1:], 1)[:3])
+        return cls(handle or "", place.source, Grid((d, h, w), monai_affine(place.affine)), on.ndim - 1)
 
 
 def edge_change(grid: Grid | None, onto: Grid | str) -> FloatArray:
