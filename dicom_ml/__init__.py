@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from dicom_ml.objects.parametric_map import ParametricMap as ParametricMap
     from dicom_ml.objects.parametric_map import Quantity as Quantity
     from dicom_ml.objects.parametric_map import read_parametric_map as read_parametric_map
+    from dicom_ml.objects.presentation import PresentationState as PresentationState
+    from dicom_ml.objects.presentation import read_presentation_state as read_presentation_state
     from dicom_ml.objects.report import Box as Box
     from dicom_ml.objects.report import Circle as Circle
     from dicom_ml.objects.report import ContentItem as ContentItem
@@ -127,6 +129,7 @@ _HOMES = {
     "MissingPackageError": "dicom_ml.errors",
     "KeyObjects": "dicom_ml.objects.key_objects",
     "ParametricMap": "dicom_ml.objects.parametric_map",
+    "PresentationState": "dicom_ml.objects.presentation",
     "Quantity": "dicom_ml.objects.parametric_map",
     "RegionOfInterest": "dicom_ml.objects.structure_set",
     "SecondaryCapture": "dicom_ml.objects.secondary_capture",
@@ -142,6 +145,7 @@ _HOMES = {
     "read_key_objects": "dicom_ml.objects.key_objects",
     "read_parametric_map": "dicom_ml.objects.parametric_map",
     "open_slide": "dicom_ml.reading",
+    "read_presentation_state": "dicom_ml.objects.presentation",
     "read_secondary_capture": "dicom_ml.objects.secondary_capture",
     "read_segmentation": "dicom_ml.objects.segmentation",
     "read_structure_set": "dicom_ml.objects.structure_set",

@@ -25,6 +25,7 @@ __all__ = [
     "DcmqiSegments",
     "dciodvfy",
     "dcmdump",
+    "dcmp2pgm",
     "dcmqi_read_seg",
     "dcmqi_read_sr",
     "dsrdump",
@@ -156,6 +157,17 @@ def dsrdump(path: str | Path) -> list[str]:
     noise = ("VR checker does not support this Specific Character Set", "Check for template constraints not yet supp")
     lines = [line for line in lines if not any(text in line for text in noise)]
     return lines or ([f"dsrdump ended with {done.returncode}"] if done.returncode else [])
+
+
+def dcmp2pgm(state: str | Path, image: str | Path, tmp: str | Path) -> np.ndarray:
+    """A grey image as DCMTK shows it by a presentation state, uint8; never required, see :func:`dcmdump`."""
+    out = Path(tmp) / f"{Path(state).stem}.pgm"
+    _run([_program("dcmp2pgm", "DCMTK", required=False), "-p", str(state), str(image), str(out)])
+    data = out.read_bytes()
+    found = re.match(rb"P5\s+(?:#[^\n]*\s+)*(\d+)\s+(\d+)\s+255\s", data)
+    assert found, f"dcmp2pgm wrote no bitmap: {data[:40]!r}"
+    columns, rows = (int(n) for n in found.groups())
+    return np.frombuffer(data, np.uint8, rows * columns, found.end()).reshape(rows, columns)
 
 
 def highdicom_read_sr(path: str | Path) -> Any:
