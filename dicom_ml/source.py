@@ -22,7 +22,15 @@ from dicom_ml.geometry import Grid, affine_from_plane, stack_planes
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["COPIED_KEYWORDS", "SourceLevel", "SourceSeries", "as_source", "copied_attributes"]
+__all__ = [
+    "COPIED_KEYWORDS",
+    "DESCRIBED_KEYWORDS",
+    "SourceLevel",
+    "SourceSeries",
+    "as_source",
+    "copied_attributes",
+    "described_attributes",
+]
 
 #: Attributes of the patient, study and frame of reference that an object derived from a series carries over:
 #: the Patient, Clinical Trial, General Study, Patient Study and Frame of Reference modules (PS3.3 C.7.1, C.7.2,
@@ -43,6 +51,36 @@ COPIED_KEYWORDS: tuple[str, ...] = (
     "ContainerIdentifier", "IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence",
     "SpecimenDescriptionSequence",
 )  # fmt: skip
+
+#: Attributes that tell how a series was acquired, which reports repeat beside its images (PS3.16 TID 1602 to 1607).
+DESCRIBED_KEYWORDS: tuple[str, ...] = (
+    "SliceThickness", "ContentDate", "AcquisitionDate", "ImageLaterality", "ViewCodeSequence", "PatientOrientation",
+    "ImagerPixelSpacing", "PositionerPrimaryAngle", "PositionerSecondaryAngle", "PulseSequenceName", "SequenceName",
+    "RadiopharmaceuticalInformationSequence", "AcquisitionType", "ReconstructionAlgorithm",
+)  # fmt: skip
+
+
+def described_attributes(datasets: Iterable[Dataset]) -> dict[str, Any]:
+    """Attributes of :data:`DESCRIBED_KEYWORDS` that the datasets have and agree on, in the DICOM JSON model by keyword.
+
+    Of multi-frame images also those that all frames share.
+    """
+    found: list[dict[str, Any]] = []
+    for dataset in datasets:
+        own: dict[str, Any] = {}
+        shared = dataset.get("SharedFunctionalGroupsSequence") or []
+        groups = [item for element in (shared[0] if shared else ()) if element.VR == "SQ" for item in element.value]
+        for place in (dataset, *groups):
+            for keyword in DESCRIBED_KEYWORDS:
+                if keyword in place and keyword not in own:
+                    try:
+                        own[keyword] = place[keyword].to_json_dict(None, 0)
+                    except Exception:
+                        continue
+        found.append(own)
+    if not found:
+        return {}
+    return {k: v for k, v in found[0].items() if len(v) > 1 and all(other.get(k) == v for other in found[1:])}
 
 
 def copied_attributes(dataset: Dataset) -> dict[str, Any]:
@@ -105,6 +143,8 @@ class SourceSeries:
         Why the series cannot serve as a source of a conformant object; empty when it can.
     levels : tuple of SourceLevel
         The levels of a slide, finest first; empty for volumes.
+    described : dict
+        How the images were acquired, as far as its first and last image agree; as ``attributes``, but not copied.
     """
 
     modality: str
@@ -118,6 +158,7 @@ class SourceSeries:
     attributes: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     problems: tuple[str, ...] = ()
     levels: tuple[SourceLevel, ...] = ()
+    described: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __repr__(self) -> str:
         size = f"{len(self.sop_instance_uids)} slices" if self.grid is not None else "no grid"
@@ -198,6 +239,8 @@ class SourceSeries:
             "attributes": self.attributes,
             "problems": self.problems,
         }
+        if self.described:
+            record["described"] = self.described
         if self.grid is not None:
             record |= _grid_record(self.grid)
         if self.levels:
@@ -246,6 +289,7 @@ class SourceSeries:
                 attributes=record["attributes"],
                 problems=tuple(record["problems"]),
                 levels=levels,
+                described=record.get("described", {}),
             )
         except DicomMLError:
             raise
@@ -295,6 +339,7 @@ class SourceSeries:
             grid=grid,
             attributes=copied_attributes(first),
             problems=tuple(problems),
+            described=described_attributes([chosen[0][0], chosen[-1][0]]),
         )
 
     def on(self, grid: Grid | None) -> SourceSeries:

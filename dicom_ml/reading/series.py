@@ -23,7 +23,13 @@ from dicom_ml.reading.select import choose_series, read_headers
 from dicom_ml.reading.stacking import Layout, Policies, lay_out
 from dicom_ml.reading.values import LinearMap, ValueMap, modality_unit, pet_unit
 from dicom_ml.reading.volume import Preset, Volume
-from dicom_ml.source import COPIED_KEYWORDS, SourceSeries, copied_attributes
+from dicom_ml.source import (
+    COPIED_KEYWORDS,
+    DESCRIBED_KEYWORDS,
+    SourceSeries,
+    copied_attributes,
+    described_attributes,
+)
 
 __all__ = ["read_volume"]
 
@@ -293,7 +299,10 @@ def _describe(layout: Layout) -> SourceSeries:
             stacklevel=4,
         )
     try:
-        attributes = copied_attributes(first.dataset(COPIED_KEYWORDS))
+        described = (*DESCRIBED_KEYWORDS, "SharedFunctionalGroupsSequence")
+        header = first.dataset((*COPIED_KEYWORDS, *described))
+        others = [] if len(headers) == 1 else [headers[-1].dataset(described)]
+        attributes = copied_attributes(header)
     except Exception as error:
         raise FileError(f"{first.name}: its patient and study attributes cannot be read: {error}") from error
     numbers: tuple[int, ...] | None = None
@@ -310,6 +319,7 @@ def _describe(layout: Layout) -> SourceSeries:
         grid=Grid((layout.count, first.rows, first.columns), layout.affine),
         attributes=attributes,
         problems=problems,
+        described=described_attributes([header, *others]),
     )
 
 

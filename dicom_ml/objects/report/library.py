@@ -1,4 +1,4 @@
-"""The image library: which images a report is about, and where they lie (PS3.16 TID 1600 to 1604)."""
+"""The image library: which images a report is about, and where they lie (PS3.16 TID 1600, 1601, 1604)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dicom_ml.codes import Code, lookup_meaning
+from dicom_ml.codes import Code
 from dicom_ml.errors import GeometryError
 from dicom_ml.geometry import Grid, affine_from_plane, stack_planes
 from dicom_ml.objects.report import concepts as c
 from dicom_ml.objects.report.canvas import Canvas
-from dicom_ml.objects.report.items import ContentItem, Number, Reference, code_item, container, number_item, uid_item
+from dicom_ml.objects.report.descriptors import descriptor_items
+from dicom_ml.objects.report.items import ContentItem, Number, Reference, container, number_item
 from dicom_ml.objects.report.items import reference_item as image_item
 from dicom_ml.source import SourceSeries
 
@@ -28,9 +29,7 @@ def library_item(sources: Sequence[tuple[SourceSeries, Canvas]]) -> ContentItem:
     """
     groups = []
     for source, canvas in sources:
-        common = [code_item(c.MODALITY, _modality(source.modality), _REL)]
-        if source.frame_of_reference_uid:
-            common.append(uid_item(c.FRAME_OF_REFERENCE_UID, source.frame_of_reference_uid, _REL))
+        common = descriptor_items(source)
         grid = None if canvas.is_slide else canvas.grid
         positions = None
         if grid is not None:
@@ -49,11 +48,6 @@ def library_item(sources: Sequence[tuple[SourceSeries, Canvas]]) -> ContentItem:
             images.append(image)
         groups.append(container(c.IMAGE_LIBRARY_GROUP, [*common, *images]))
     return container(c.IMAGE_LIBRARY, groups, "1600")
-
-
-def _modality(modality: str) -> Code:
-    meaning = lookup_meaning(modality, "DCM") if modality else None
-    return Code(modality, "DCM", meaning) if meaning else Code("OT", "DCM", "Other Modality")
 
 
 def _geometry(grid: Grid) -> list[ContentItem]:
