@@ -2,6 +2,7 @@
 
 Each plane of contours fills the slice in which it lies. Contours of one plane are combined by exclusive or, so that an
 outline within another is a hole (PS3.3 C.8.8.6.3); keyholes, whose edges lie on each other, come out as they are meant.
+Contours traced along the pixels of a mask (:mod:`dicom_ml.objects.structure_set.tracing`) give that mask back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy.typing as npt
 
 from dicom_ml.errors import DicomMLWarning, EncodingError, GeometryError
 from dicom_ml.geometry import Grid
-from dicom_ml.objects.structure_set.regions import Contour, RegionOfInterest
+from dicom_ml.objects.structure_set.regions import CLOSED, Contour, RegionOfInterest
+from dicom_ml.objects.structure_set.tracing import is_traced, line_pixels
 from dicom_ml.rasterize import polygon_mask, polygon_spans
 
 __all__ = ["Policies", "paint_region"]
@@ -46,12 +48,15 @@ class Policies:
         Slices between contours that have none: empty, or as the nearest plane.
     combine : {"xor", "union"}
         Contours of one plane.
+    traced : bool, optional
+        Whether contours run through the outermost pixels of what they enclose; by default found out.
     """
 
     outside: str = "error"
     between: str = "error"
     fill: str = "own"
     combine: str = "xor"
+    traced: bool | None = None
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -89,10 +94,12 @@ def paint_region(region: RegionOfInterest, grid: Grid, policies: Policies, name:
     """
     name = f"{name}: region {region.number} ({region.name!r})"
     mask = np.zeros(grid.shape, dtype=bool)
-    contours = _filled(region, name)
+    contours = _closed(region, policies, name)
     if not contours:
         return mask
     placed = _place(contours, grid, policies, name)
+    traced = is_traced(placed.points, placed.offsets) if policies.traced is None else policies.traced
+    _warn_unfilled(region, traced, name)
     shape = mask.shape[: placed.axis] + mask.shape[placed.axis + 1 :]
     _check_inside(placed, shape, policies, name)
     slots = _slots(placed, grid, policies, name)
@@ -110,23 +117,40 @@ def paint_region(region: RegionOfInterest, grid: Grid, policies: Policies, name:
     ):
         for slot in slices_of.get(item, ()):
             planes[slot, row, start:stop] = True
+    if traced:
+        _add_lines(planes, placed, slices_of)
     return mask
 
 
-def _filled(region: RegionOfInterest, name: str) -> list[Contour]:
-    """Contours that enclose an area; what else there is, is said."""
-    chosen = [c for c in region.contours if c.is_filled]
-    if region.contours and not chosen:
+def _add_lines(planes: npt.NDArray[np.bool_], placed: _Placed, slices_of: dict[int, list[int]]) -> None:
+    contour, row, column = line_pixels(placed.points, placed.offsets)
+    inside = (row >= 0) & (row < planes.shape[1]) & (column >= 0) & (column < planes.shape[2])
+    plane = placed.plane[contour]
+    for item, slots in slices_of.items():
+        here = inside & (plane == item)
+        for slot in slots:
+            planes[slot, row[here], column[here]] = True
+
+
+def _closed(region: RegionOfInterest, policies: Policies, name: str) -> list[Contour]:
+    """Closed contours, of which some enclose an area."""
+    chosen = [c for c in region.contours if c.geometric_type in CLOSED]
+    if region.contours and not (region.is_filled or (chosen and policies.traced)):
         kinds = ", ".join(f"{count} {kind or 'of no type'}" for kind, count in region.geometric_types.items())
         raise EncodingError(f"{name}: none of its contours encloses an area ({kinds}), so there is nothing to fill")
-    if len(chosen) < len(region.contours):
+    return chosen
+
+
+def _warn_unfilled(region: RegionOfInterest, traced: bool, name: str) -> None:
+    """Say what there is beside contours that are filled."""
+    count = sum(c.geometric_type not in CLOSED or not (traced or c.is_filled) for c in region.contours)
+    if count:
         warnings.warn(
-            f"{name}: {len(region.contours) - len(chosen)} of {len(region.contours)} contours are points, open lines, "
-            "or closed ones of fewer than 3 points; they are not filled",
+            f"{name}: {count} of {len(region.contours)} contours are points, open lines, or closed ones of fewer than "
+            "3 points; they are not filled",
             DicomMLWarning,
             stacklevel=5,
         )
-    return chosen
 
 
 def _place(contours: list[Contour], grid: Grid, policies: Policies, name: str) -> _Placed:

@@ -104,6 +104,7 @@ class StructureSet:
         between: str = "error",
         fill: str = "own",
         combine: str = "xor",
+        traced: bool | None = None,
     ) -> npt.NDArray[np.bool_]:
         """Voxels of one region, or of several together.
 
@@ -125,6 +126,10 @@ class StructureSet:
             warning, or those between them by the nearest plane too.
         combine : {"xor", "union"}
             Contours of one plane: outlines within others are holes, or all is filled.
+        traced : bool, optional
+            Whether contours run through the outermost pixels of a mask, from centre to centre, as many programs write
+            the contours of a segmentation; those pixels then belong to the region. By default that is found out: where
+            nearly all corners are centres of pixels and all edges run along rows, columns or diagonals.
 
         Returns
         -------
@@ -139,7 +144,7 @@ class StructureSet:
         """
         chosen = self._chosen(regions)
         grid = self._grid(on, chosen)
-        policies = Policies(outside, between, fill, combine)
+        policies = Policies(outside, between, fill, combine, traced)
         mask = np.zeros(grid.shape, dtype=bool)
         for region in chosen:
             mask |= paint_region(region, grid, policies, self.name)
