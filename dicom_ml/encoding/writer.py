@@ -7,13 +7,15 @@ Encapsulated pixel data is appended, and its offset table, for which room was le
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import secrets
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_ml.errors import EncodingError
@@ -98,6 +100,20 @@ def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
 
 
 # ---------------------------------------------------------------------- files
+class _WholeFile(io.FileIO):
+    """An unbuffered file that writes all it is given: where a disk fills up, a raw file takes a part and is silent."""
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        total = len(view)
+        while len(view):
+            written = super().write(view)
+            if not written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
+            view = view[written:]
+        return total
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a new file that takes its name only when the block ends without an error.
@@ -109,7 +125,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with open(temporary, "w+b", buffering=0) as file:
+        with _WholeFile(temporary, "w+b") as file:
             yield file
         os.replace(temporary, target)
     except BaseException:
