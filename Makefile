@@ -1,13 +1,16 @@
 # Everything runs in one virtual environment, made on first use. On a new machine only python3 with pip is needed.
 #   make demo            a chest CT in, a segmentation out, a page that shows it
+#   make pathology       an experiment on slides, from cohort to report, at stand-in size; RECIPE_ARGS="--seed 1"
+#   make radiology       the same on chest CT
 #   make test            the whole test suite
 #   make lint            ruff, mypy, import-linter
-# PIP_ARGS reaches every pip call (an index of CPU builds of torch, for example); PYTEST_ARGS and DEMO_ARGS theirs.
+# PIP_ARGS reaches every pip call (an index of CPU builds of torch, for example); the other ARGS theirs.
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?= -n 2
 DEMO_ARGS ?=
+RECIPE_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
@@ -15,10 +18,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 METADATA := pyproject.toml constraints.txt
 
-.PHONY: demo test lint lint-format lint-style lint-types lint-layers format bench clean
+.PHONY: demo pathology radiology test lint lint-format lint-style lint-types lint-layers format bench clean
 
 demo: $(VENV)/.all
 	$(BIN)/dicom-ml demo $(DEMO_ARGS)
+
+pathology radiology: $(VENV)/.all
+	$(BIN)/dicom-ml recipe run $@ --size stand-in --output out/$@ $(RECIPE_ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,15 @@ from recipes.common.run import Run
 from recipes.common.settings import dump_settings
 from recipes.common.state import write_text
 
-__all__ = ["best_checkpoint", "fit", "learning_curve", "load_weights", "objects_of"]
+__all__ = ["best_checkpoint", "fit", "learning_curve", "load_weights", "objects_of", "quiet"]
 
-_CHECKPOINTS = "lightning.pytorch.callbacks.ModelCheckpoint"
+_NOISE = (
+    "LightningCLI's args parameter",
+    ".*treespec",
+    ".*does not have many workers",
+    "The number of training batches",
+    "No (negative|positive) samples",
+)
 
 
 def objects_of(run: Run, folder: Path, *, data: Mapping[str, Any] | None = None, start: int = 1) -> Any:
@@ -50,7 +58,23 @@ def objects_of(run: Run, folder: Path, *, data: Mapping[str, Any] | None = None,
         settings["data"].setdefault("init_args", {}).update(data)
     path = folder / "lightning.yaml"
     write_text(path, dump_settings(settings))
-    return lightning_cli()(args=["--config", str(path)], run=False, save_config_callback=None)
+    with quiet():
+        return lightning_cli()(args=["--config", str(path)], run=False, save_config_callback=None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings that the user can do nothing about."""
+    with warnings.catch_warnings():
+        for said in (
+            "LightningCLI's args parameter",
+            ".*treespec",
+            ".*does not have many workers",
+            "The number of training",
+        ):
+            warnings.filterwarnings("ignore", said)
+        warnings.filterwarnings("ignore", "No (negative|positive) samples")
+        yield
 
 
 def _loggers(folder: Path, start: int) -> list[dict[str, Any]]:
@@ -76,7 +100,8 @@ def fit(run: Run, *, data: Mapping[str, Any] | None = None) -> Any:
     last = folder / "checkpoints" / "last.ckpt"
     if last.exists():
         run.log.info("train: goes on from the last checkpoint")
-    made.trainer.fit(made.model, datamodule=made.datamodule, ckpt_path=str(last) if last.exists() else None)
+    with quiet():
+        made.trainer.fit(made.model, datamodule=made.datamodule, ckpt_path=str(last) if last.exists() else None)
     load_weights(made.model, best_checkpoint(run))
     return made
 

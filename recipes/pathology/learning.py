@@ -24,7 +24,7 @@ from recipes.common.card import ModelCard, versions_of, weights_digest
 from recipes.common.metrics import one_vs_rest_auc
 from recipes.common.run import Done, Run
 from recipes.common.state import write_json, write_text
-from recipes.common.training import best_checkpoint, fit, learning_curve, load_weights, objects_of
+from recipes.common.training import best_checkpoint, fit, learning_curve, load_weights, objects_of, quiet
 from recipes.pathology.bundle import export_bundle
 from recipes.pathology.classes import CLASSES, QUESTION, SITE
 from recipes.pathology.data import slides_of
@@ -126,7 +126,8 @@ def predict(run: Run) -> Done:
             folder / "classes", segments, "labelmap", key="label", series_description="Classes", **common
         ),
     ]
-    made.trainer.predict(made.model, datamodule=made.datamodule, return_predictions=False)
+    with quiet():
+        made.trainer.predict(made.model, datamodule=made.datamodule, return_predictions=False)
     if made.trainer.is_global_zero:
         for series, file in predicted_slides(run).items():
             report = folder / "reports" / f"{series}.sr.dcm"

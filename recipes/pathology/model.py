@@ -9,7 +9,7 @@ import lightning.pytorch as L
 import torch
 from torch.nn import functional
 
-__all__ = ["TileClassifier", "turned"]
+__all__ = ["TileClassifier", "restained", "turned"]
 
 #: Of ImageNet, which pretrained networks were trained with.
 _MEAN, _SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,6 +33,9 @@ class TileClassifier(L.LightningModule):
     augment : bool
         Turn and flip training tiles, by a draw that depends on the step alone: training that goes on is as one that
         was never stopped.
+    stain : float
+        Of training tiles, change the optical density of each channel by about this share (in logarithms), by such a
+        draw: laboratories stain differently.
     mean, spread : sequence of float
         Of the channels, 0 to 1, to normalise with.
     weights : str, optional
@@ -51,6 +54,7 @@ class TileClassifier(L.LightningModule):
         schedule: str = "constant",
         label_smoothing: float = 0.0,
         augment: bool = True,
+        stain: float = 0.0,
         mean: Sequence[float] = _MEAN,
         spread: Sequence[float] = _SPREAD,
         weights: str | None = None,
@@ -83,18 +87,20 @@ class TileClassifier(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Loss of a batch."""
-        image = batch["image"]
+        image, draw = batch["image"], self._draw()
         if self.hparams["augment"]:
-            image = turned(image, self._draw(len(image)))
+            image = turned(image, torch.randint(0, 8, (len(image),), generator=draw))
+        if self.hparams["stain"]:
+            image = restained(image, self.hparams["stain"] * torch.randn((len(image), 3), generator=draw))
         loss = functional.cross_entropy(
             self(image), batch["label"].long(), label_smoothing=self.hparams["label_smoothing"]
         )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
         return loss
 
-    def _draw(self, count: int) -> torch.Tensor:
+    def _draw(self) -> torch.Generator:
         place = (self.hparams["seed"] * 1_000_003 + self.global_step) * 8191 + self.global_rank
-        return torch.randint(0, 8, (count,), generator=torch.Generator().manual_seed(place))
+        return torch.Generator().manual_seed(place)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Loss, and area under the ROC curve over all tiles."""
@@ -145,3 +151,23 @@ def turned(image: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
             part = image[where].flip(-1) if one >= 4 else image[where]
             out[where] = torch.rot90(part, one % 4, (2, 3))
     return out
+
+
+def restained(image: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    """Tiles with other optical densities.
+
+    Parameters
+    ----------
+    image : Tensor of shape (B, 3, rows, columns)
+        uint8, or float from 0 to 1.
+    change : Tensor of shape (B, 3)
+        Logarithm of the factor of each channel's optical density.
+
+    Returns
+    -------
+    Tensor of float from 0 to 1
+    """
+    values = image.float() / 255 if image.dtype == torch.uint8 else image
+    factor = change.exp()[:, :, None, None].to(values)
+    # transmission to a power is optical density times a factor
+    return values.clamp(min=1 / 255).pow(factor)

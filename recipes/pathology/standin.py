@@ -79,7 +79,7 @@ def plan_generated(patients: int, seed: int, *, size: int = 1280, least_share: f
         share = float(rng.uniform(least_share, 0.9))
         textures = {own: share, ALVEOLAR: 1 - share}
         if rng.random() < 1 / 3:
-            textures[other] = 0.6 * share
+            textures[other] = 0.8 * share
         common = {"patient": f"STANDIN-{seed}-{number:03d}", "collection": f"standin_{subtype}", "size": size}
         frozen = number != patients - 1 or patients < 8
         first = int(rng.integers(0, 2**31))
