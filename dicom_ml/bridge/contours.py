@@ -85,9 +85,9 @@ def _steps(padded: Array) -> tuple[Array, Array, Array, Array]:
         top = corner[r, c + 1]
         ends = (top, top + columns) if other == 0 else (top + columns, top)
         parts.append((*ends, side[r, c], np.full(len(r), way)))
-    start, stop, label, way = (np.concatenate(one) for one in zip(*parts, strict=True))
-    order = np.lexsort((way, start, label))
-    return start[order], stop[order], label[order], way[order]
+    start, stop, label, ways = (np.concatenate(one) for one in zip(*parts, strict=True))
+    order = np.lexsort((ways, start, label))
+    return start[order], stop[order], label[order], ways[order]
 
 
 def _following(start: Array, stop: Array, label: Array, way: Array) -> Array:

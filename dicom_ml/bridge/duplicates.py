@@ -126,9 +126,17 @@ def _neighbours(cell: Cell, here: set[Cell], grid: TileGrid) -> Iterator[Cell]:
                 yield row, column
 
 
+def _offsets(cell: Cell, centers: FloatArray, grid: TileGrid) -> FloatArray:
+    """Way from the middle of a tile to points along rows and columns, 0.5 at its edges."""
+    return np.asarray(np.abs((centers - np.multiply(cell, grid.stride)) / np.array(grid.tile) - 0.5))
+
+
 def _from_middle(cell: Cell, centers: FloatArray, grid: TileGrid) -> FloatArray:
-    """How far points lie from the middle of a tile, 0.5 at its edge."""
-    return np.asarray(np.abs((centers - np.multiply(cell, grid.stride)) / np.array(grid.tile) - 0.5).max(axis=1))
+    """How far points lie from the middle of a tile.
+
+    Both axes count: by the longer one alone, tiles along the slide's edge would all be equally far.
+    """
+    return np.asarray((_offsets(cell, centers, grid) ** 2).sum(axis=1))
 
 
 def _nearest(cell: Cell, centers: FloatArray, here: set[Cell], grid: TileGrid) -> Mask:
@@ -136,9 +144,12 @@ def _nearest(cell: Cell, centers: FloatArray, here: set[Cell], grid: TileGrid) -
     own = _from_middle(cell, centers, grid)
     keep = np.ones(len(centers), dtype=bool)
     for other in _neighbours(cell, here, grid):
+        inside = (_offsets(other, centers, grid) <= 0.5).all(axis=1)
         theirs = _from_middle(other, centers, grid)
-        nearer = (theirs < own) | ((theirs == own) & (other < cell))
-        keep &= ~((theirs <= 0.5) & nearer)
+        # the middle of the way between two is the earlier one's, whatever the last bits of a sum say
+        equal = np.abs(theirs - own) <= 1e-9
+        nearer = np.where(equal, other < cell, theirs < own)
+        keep &= ~(inside & nearer)
     return keep
 
 
@@ -159,7 +170,7 @@ def _weaker(mine: _Settled, theirs: _Settled, grid: TileGrid, overlap: float) ->
     agree &= mine.labels[a][:, None] == theirs.labels[b][None]
     score, away = mine.scores[a][:, None], mine.away[a][:, None]
     other_score, other_away = theirs.scores[b][None], theirs.away[b][None]
-    nearer = (other_away < away) | ((other_away == away) & (theirs.cell < mine.cell))
+    nearer = np.where(np.abs(other_away - away) <= 1e-9, theirs.cell < mine.cell, other_away < away)
     stronger = (other_score > score) | ((other_score == score) & nearer)
     out[a[(agree & stronger).any(axis=1)]] = True
     return out

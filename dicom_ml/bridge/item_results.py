@@ -27,7 +27,7 @@ from dicom_ml.encoding.spool import FrameSpool
 from dicom_ml.errors import EncodingError
 from dicom_ml.source import SourceSeries
 
-__all__ = ["ItemOutput", "ItemResult", "TileRecords", "packed", "tile_reader", "unpacked"]
+__all__ = ["ItemOutput", "ItemResult", "Records", "TileRecords", "packed", "tile_reader", "unpacked"]
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -73,7 +73,19 @@ class TileRecords:
             yield cell, unpacked(data)
 
 
-def tile_reader(records: TileRecords) -> Callable[[Cell], TileItems]:
+class Records(Protocol):
+    """Arrays by tile, as :class:`TileRecords` gives them."""
+
+    cells: list[Cell]
+
+    def read(self, cell: Cell, only: tuple[str, ...] = ()) -> dict[str, Array]:
+        """The arrays of a tile."""
+
+    def __iter__(self) -> Iterator[tuple[Cell, dict[str, Array]]]:
+        """All tiles."""
+
+
+def tile_reader(records: Records) -> Callable[[Cell], TileItems]:
     """Boxes, labels and scores of tiles, for :func:`dicom_ml.bridge.duplicates.kept_items`."""
 
     def read(cell: Cell) -> TileItems:
@@ -89,9 +101,7 @@ class ItemOutput(ObjectOutput, Protocol):
     def of_tile(self, pred: Any, grid: TileGrid) -> Arrays:
         """What is kept of the prediction of a tile."""
 
-    def write_tiles(
-        self, records: TileRecords, grid: TileGrid, source: SourceSeries, uids: Written, folder: Path
-    ) -> bool:
+    def write_tiles(self, records: Records, grid: TileGrid, source: SourceSeries, uids: Written, folder: Path) -> bool:
         """Write the object at ``uids.path``; False where there is nothing to write. ``folder`` is for what it needs."""
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from dicom_ml.bridge.boxes import CORNERS, SPACES
 from dicom_ml.bridge.duplicates import check_duplicates, kept_items
 from dicom_ml.bridge.found import AXES, Found
-from dicom_ml.bridge.item_results import TileRecords, tile_reader
+from dicom_ml.bridge.item_results import Records, tile_reader
 from dicom_ml.bridge.output import as_algorithm
 from dicom_ml.bridge.results import NamedResults, Written, plain
 from dicom_ml.bridge.tiles import TileGrid
@@ -277,9 +277,7 @@ class DetectionOutput(ReportOutput):
             kept["scores"] = pred.scores[keep].astype("<f4")
         return kept
 
-    def write_tiles(
-        self, records: TileRecords, grid: TileGrid, source: SourceSeries, uids: Written, folder: Path
-    ) -> bool:
+    def write_tiles(self, records: Records, grid: TileGrid, source: SourceSeries, uids: Written, folder: Path) -> bool:
         """Write the report of a slide's tiles; there is one where nothing was found, too."""
         boxes, labels, scores = [np.zeros((0, 4))], [np.zeros(0, int)], [np.zeros(0)]
         for cell, keep in kept_items(tile_reader(records), records.cells, grid, self.duplicates, self.overlap):
@@ -394,9 +392,7 @@ class ClassificationOutput(ReportOutput):
         """What is kept of the classes of a tile."""
         return {"values": self.probabilities(pred).astype("<f4")}
 
-    def write_tiles(
-        self, records: TileRecords, grid: TileGrid, source: SourceSeries, uids: Written, folder: Path
-    ) -> bool:
+    def write_tiles(self, records: Records, grid: TileGrid, source: SourceSeries, uids: Written, folder: Path) -> bool:
         """Write the report on a slide, of the classes of its tiles."""
         values = np.stack([arrays["values"] for _, arrays in records]).astype(np.float64)
         self.report(self.aggregated(values), source, uids).save(uids.path)

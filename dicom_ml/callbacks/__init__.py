@@ -9,12 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dicom_ml.callbacks.annotations import AnnotationWriter as AnnotationWriter
     from dicom_ml.callbacks.parametric_map import ParametricMapWriter as ParametricMapWriter
     from dicom_ml.callbacks.report import ReportWriter as ReportWriter
     from dicom_ml.callbacks.segmentation import SegmentationWriter as SegmentationWriter
     from dicom_ml.callbacks.validation import ValidationWriter as ValidationWriter
 
 _HOMES = {
+    "AnnotationWriter": "dicom_ml.callbacks.annotations",
     "ParametricMapWriter": "dicom_ml.callbacks.parametric_map",
     "ReportWriter": "dicom_ml.callbacks.report",
     "SegmentationWriter": "dicom_ml.callbacks.segmentation",

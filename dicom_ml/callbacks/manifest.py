@@ -46,6 +46,10 @@ class Journal:
         """Note a prediction that could not be written."""
         self._append({"failed": source_series_instance_uid, "why": why})
 
+    def add_empty(self, source_series_instance_uid: str) -> None:
+        """Note a source on which nothing was found, of a kind of object that cannot say so."""
+        self._append({"empty": source_series_instance_uid})
+
     def _append(self, entry: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", encoding="utf-8") as file:
@@ -53,7 +57,10 @@ class Journal:
 
 
 def read_index(folder: str | os.PathLike[str], name: str = "segmentations") -> dict[str, Any]:
-    """The index of a folder: ``{"files": [...], "failures": [...]}``; empty lists where there is none."""
+    """The index of a folder: ``{"files": [...], "failures": [...]}``; empty lists where there is none.
+
+    Where there are any, ``"empty"`` lists sources on which nothing was found, and that have no file therefore.
+    """
     path = Path(folder) / f"{name}.json"
     if not path.exists():
         return {"files": [], "failures": []}
@@ -69,6 +76,7 @@ def merge_journals(folder: Path, name: str = "segmentations") -> dict[str, Any]:
         return before
     files = {entry["file"]: entry for entry in before["files"]}
     failures = {entry["failed"]: entry for entry in before["failures"]}
+    empty = set(before.get("empty", ()))
     for journal in journals:
         for line in journal.read_text(encoding="utf-8").splitlines():
             try:
@@ -77,13 +85,19 @@ def merge_journals(folder: Path, name: str = "segmentations") -> dict[str, Any]:
                 continue  # the last line of a run that was killed
             if "failed" in entry:
                 failures[entry["failed"]] = entry
+            elif "empty" in entry:
+                empty.add(entry["empty"])
+                failures.pop(entry["empty"], None)
             else:
                 files[entry["file"]] = entry
                 failures.pop(entry["source_series_instance_uid"], None)
-    index = {
+    index: dict[str, Any] = {
         "files": [files[one] for one in sorted(files) if (folder / one).exists()],
         "failures": [failures[one] for one in sorted(failures)],
     }
+    empty -= {entry["source_series_instance_uid"] for entry in index["files"]}
+    if empty:
+        index["empty"] = sorted(empty)
     with atomic_file(folder / f"{name}.json") as file:
         file.write((json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
     for journal in journals:

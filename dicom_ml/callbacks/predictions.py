@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dicom_ml.bridge.found import looks_like_detections
 from dicom_ml.bridge.tensors import SOURCE_KEY, prediction_array, torch
+from dicom_ml.bridge.tile_items import holds_findings
 from dicom_ml.errors import EncodingError, GeometryError
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "array_of",
     "as_mapping",
     "detections",
+    "findings",
     "handles_of_batch",
     "inverted",
     "places_of_batch",
@@ -254,6 +256,39 @@ def detections(outputs: Any, key: str | None, box_key: str | None = None) -> lis
             "for each image, as MONAI's and torchvision's detectors do"
         )
     return [one if looks_like_detections(one, box_key) else _taken(one, key) for one in outputs]
+
+
+def findings(outputs: Any, key: str | None, box_key: str | None = None) -> list[Any]:
+    """What a step found on each tile of its batch, in whatever form.
+
+    Parameters
+    ----------
+    outputs : Tensor (B, rows, columns) or (B, 1, rows, columns), list of tensors or mappings, or a mapping
+        A mapping may hold these under a key, or be itself the entries of all tiles: ``{"instances": (B, ...), ...}``.
+    key : str, optional
+        Where predictions stand in a mapping; by default ``"pred"`` and the like.
+    box_key : str, optional
+        How boxes are called.
+    """
+    if isinstance(outputs, Mapping):
+        names = _NAMES if key is None else (key,)
+        name = next((n for n in names if n in outputs), None)
+        if name is not None:
+            return findings(outputs[name], key, box_key)
+        if key is not None or not holds_findings(outputs, box_key):
+            wanted = "points, boxes, outlines or instances" if key is None else repr(key)
+            raise EncodingError(f"the step returned {sorted(map(str, outputs))}, and no {wanted}")
+        count = len(next(iter(outputs.values())))
+        return [{name: values[i] for name, values in outputs.items()} for i in range(count)]
+    if isinstance(outputs, torch.Tensor):
+        return list(outputs.as_tensor() if hasattr(outputs, "as_tensor") else outputs)
+    if not _is_list(outputs):
+        raise EncodingError(
+            f"the step returned {type(outputs).__name__}, no findings: return an instance map, or a mapping of points, "
+            "boxes or outlines, for each tile"
+        )
+    own = [isinstance(one, Mapping) and not holds_findings(one, box_key) for one in outputs]
+    return [_taken(one, key) if nested else one for one, nested in zip(outputs, own, strict=True)]
 
 
 def _taken(item: Any, key: str | None) -> Any:

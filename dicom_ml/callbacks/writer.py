@@ -304,6 +304,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
                     self._slides.put(tile, self._tile_value(pred))
             for written in self._slides.finish_complete(tiles):
                 self._note(written)
+            self._note_empty()
         except (DicomMLError, OSError) as error:
             if self.on_error == "raise":
                 raise
@@ -320,6 +321,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
         done, short, failed = self._slides.finish_all(self.incomplete == "write")
         for written in done:
             self._note(written)
+        self._note_empty()
         for uid, count, wanted in short:
             why = f"{count} of {wanted} tiles were predicted; the same run goes on with the others"
             warnings.warn(f"slide {uid} is not written yet: {why}", DicomMLWarning, stacklevel=2)
@@ -328,6 +330,18 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
             warnings.warn(f"slide {uid} is not written: {error}", DicomMLWarning, stacklevel=2)
             self._journal.add_failure(uid, str(error))
         self._failure = failed[0][1] if failed else None
+
+    def _note_empty(self) -> None:
+        """Tell of slides on which nothing was found, where that leaves no file."""
+        assert self._slides is not None and self._journal is not None
+        while self._slides.empty:
+            uid = self._slides.empty.pop()
+            warnings.warn(
+                f"nothing was found on slide {uid}, so it has no file: the object cannot be empty",
+                DicomMLWarning,
+                stacklevel=2,
+            )
+            self._journal.add_empty(uid)
 
     def _note(self, written: Written) -> None:
         if any(one.path == written.path for one in self.written):
