@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Condition", "texts_of"]
 
 _FRAME_TYPE = 0x00089007
+#: Of CT, MR, PET, parametric maps and slides.
+_FRAME_TYPE_SEQUENCES = (0x00189329, 0x00189226, 0x00189751, 0x00409092, 0x00400710)
 
 
 class Condition:
@@ -77,9 +79,13 @@ def _find(tag: int, scopes: Sequence[Dataset], number: int) -> list[str] | None:
 
 def _frame_type_item(scope: Dataset) -> Dataset | None:
     """Frame Type of a frame stands in a functional group of its own."""
-    for element in scope:
-        if element.VR == "SQ" and element.keyword.endswith("FrameTypeSequence"):
-            for item in element.value:
+    for tag in _FRAME_TYPE_SEQUENCES:
+        if tag in scope:
+            try:
+                items = list(scope[tag].value)
+            except Exception:  # whatever a damaged value raises
+                continue
+            for item in items:
                 if _FRAME_TYPE in item:
                     return item  # type: ignore[no-any-return]
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dicom_ml.objects.iod.finding import Finding
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Findings", "items_of", "label", "number", "numbers", "text", "walk", "where"]
 
 
+@lru_cache(maxsize=4096)
 def label(tag: int) -> str:
     """Keyword of a tag, or the tag itself."""
     from pydicom.datadict import keyword_for_tag

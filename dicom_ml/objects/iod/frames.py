@@ -135,31 +135,32 @@ def check_dimensions(subject: Subject, out: Findings) -> None:
     if frames is None or not dimensions:
         return
     column = frames.column("index")
-    section, name = "C.7.6.17.1", "FrameContentSequence[1]"
-    seen: dict[tuple[int, ...], int] = {}
-    for frame, values in enumerate(column):
-        path = where(f"{_FRAMES}[{frame + 1}].{name}", "DimensionIndexValues")
-        if values is None:
-            if any(c is not None for c in column):
-                out.error(path, "is missing", "", section)
-                return
-            continue
-        if len(values) != len(dimensions):
-            out.error(path, f"has {len(values)} values; there are {len(dimensions)} dimensions", "", section)
-            return
-        if min(values) < 1:
-            out.error(path, f"holds {min(values)}; values count from 1", "", section)
-            return
-        if values in seen:
-            out.error(
-                path, f"is that of frame {seen[values] + 1}, too: {list(values)}",
-                "the values of a frame are its own", section,
-            )  # fmt: skip
-            return
-        seen[values] = frame
+    fault = _index_fault(column, len(dimensions))
+    if fault is not None:
+        frame, message = fault
+        path = where(f"{_FRAMES}[{frame + 1}].FrameContentSequence[1]", "DimensionIndexValues")
+        out.error(path, message, "count from 1; the values of a frame are its own", "C.7.6.17.1")
+        return
     if any(v is None for v in column):
         return
     _check_pointed(subject, pointers, column, out)
+
+
+def _index_fault(column: list[Any], count: int) -> tuple[int, str] | None:
+    """The first frame (from 0) whose index values are wrong in themselves, and how."""
+    if all(values is None for values in column):
+        return None  # said by the functional groups
+    seen: dict[tuple[int, ...], int] = {}
+    for frame, values in enumerate(column):
+        if values is None:
+            return frame, "is missing"
+        if len(values) != count:
+            return frame, f"has {len(values)} values; there are {count} dimensions"
+        if min(values) < 1:
+            return frame, f"holds {min(values)}; values count from 1"
+        if seen.setdefault(values, frame) != frame:
+            return frame, f"is that of frame {seen[values] + 1}, too: {list(values)}"
+    return None
 
 
 def _check_pointed(subject: Subject, pointers: list[int], column: list[Any], out: Findings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_ml.objects.iod.conditions import texts_of
 from dicom_ml.objects.iod.content_items import SINGLE_FRAME
 from dicom_ml.objects.iod.context import Findings, text, where
 from dicom_ml.objects.iod.subject import Subject
@@ -30,11 +31,11 @@ def check_image(subject: Subject, out: Findings) -> None:
     ds, of = subject.ds, subject.sop_class
     if of in SINGLE_FRAME and subject.frame_count > 1 and of != _PREFIX + "6.1":
         out.error(where("", "NumberOfFrames"), f"is {subject.frame_count} of an image of one frame", "", "A.8")
-    values = list(ds.get("ImageType") or [])
+    values = texts_of(ds, 0x00080008) or []
     if of in (_CT, _MR) and 0 < len(values) < 3:
         hint = "AXIAL or LOCALIZER" if of == _CT else "such as OTHER"
         out.error(where("", "ImageType"), f"has {len(values)} values, expected 3", hint, "C.8.2.1.1.1")
     if of in _POSITIONED and "PatientPosition" not in ds and "PatientOrientationCodeSequence" not in ds:
         out.error(where("", "PatientPosition"), "is missing, of type 2C", "write it, empty if unknown", "C.7.3.1")
-    if of == _SECONDARY and not {"PatientOrientation", "ImageOrientationPatient"} & {e.keyword for e in ds}:
+    if of == _SECONDARY and "PatientOrientation" not in ds and "ImageOrientationPatient" not in ds:
         out.error(where("", "PatientOrientation"), "is missing, of type 2C", "write it, empty if unknown", "C.7.6.1")

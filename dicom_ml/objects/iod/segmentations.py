@@ -72,18 +72,19 @@ def check_segments(subject: Subject, out: Findings) -> None:
 def _check_frames(subject: Subject, described: set[int], out: Findings) -> None:
     section, used = "C.8.20.3.1", set()
     for frame, value in enumerate(subject.column("segment")):
+        if value and value[0] in described:
+            used.add(value[0])
+            continue
         path = where(f"{_FRAMES}[{frame + 1}].SegmentIdentificationSequence[1]", "ReferencedSegmentNumber")
         if not value:
             if text(subject.ds, "DimensionOrganizationType") != "TILED_FULL":
                 out.error(path, "is missing: the frame is of no segment", "", section)
-            return
-        if value[0] not in described:
+        else:
             out.error(
                 path, f"is {value[0]}, which is no segment that is described",
                 f"described are {sorted(described)}", section,
             )  # fmt: skip
-            return
-        used.add(value[0])
+        return
     _check_duplicates(subject, out)
     missing = sorted(described - used)
     if missing:

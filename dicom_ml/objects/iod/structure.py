@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_ml.objects.iod.conditions import Condition, texts_of
 from dicom_ml.objects.iod.context import Findings, items_of, label, text, where
+from dicom_ml.objects.iod.finding import Finding
 from dicom_ml.objects.iod.frame_items import Leaf
 from dicom_ml.objects.iod.subject import PER_FRAME, SHARED, Subject
 from dicom_ml.objects.iod.tables import FunctionalGroup, Iod, Module, Row
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["check_structure"]
 
 _GROUP_SEQUENCES = (SHARED, PER_FRAME)
+_MISSING = "is missing, of type "
 _STATED = ("in", "present", "more")
 #: Functional groups of tiles in full: they follow from the order of the frames (PS3.3 C.7.6.17.3).
 _FOLLOWING = ("FrameContentSequence", "PlanePositionSlideSequence", "SegmentIdentificationSequence")
@@ -26,6 +28,21 @@ _CODE = frozenset([0x00080100, 0x00080102, 0x00080104, 0x00080119, 0x00080120])
 
 def check_structure(subject: Subject, iod: Iod, out: Findings) -> None:
     """Check all modules and functional groups of an object's definition."""
+    every = Findings()
+    _check_modules(subject, iod, every)
+    # what several modules miss is told once, by the strictest
+    strictest: dict[str, Finding] = {}
+    for finding in every.found:
+        if finding.message.startswith(_MISSING):
+            known = strictest.setdefault(finding.path, finding)
+            if finding.message < known.message:
+                strictest[finding.path] = finding
+        else:
+            out.found.append(finding)
+    out.found += strictest.values()
+
+
+def _check_modules(subject: Subject, iod: Iod, out: Findings) -> None:
     ds = subject.ds
     mandatory = {row.tag for module in iod.modules if module.usage.kind == "M" for row in module.rows}
     for module in iod.modules:

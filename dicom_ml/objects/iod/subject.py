@@ -63,17 +63,19 @@ class Subject:
     pixels : Pixels or None
     cut_off : bool
         Whether the file ends too early.
+    unreadable : list of int
+        Tags of elements of a data set in memory that cannot be decoded, which are not in ``ds``.
+
+    The data set that is given becomes the header.
     """
 
     def __init__(self, name: str, ds: Dataset, frames: FrameItems | None, pixels: Pixels | None) -> None:
-        from pydicom import Dataset
-
         self.name = name
         self.cut_off = False
         meta = getattr(ds, "file_meta", None)
         syntax = "" if meta is None else text(meta, "TransferSyntaxUID")
-        self.ds = Dataset()  # the caller's keeps its frames and pixels
-        self.ds.update({tag: ds.get_item(tag) for tag in ds.keys()})  # noqa: SIM118 - iterating decodes
+        self.ds = ds
+        self.unreadable: list[int] = []
         self.meta: Dataset | None = meta if meta else None
         self.syntax = syntax
         self.frames = frames
@@ -219,11 +221,30 @@ def _dcmread(data: bytes, name: str) -> Dataset:
 
 
 def _parsed(data: Buffer, name: str) -> Subject:
-    return subject_of_dataset(_dcmread(bytes(data), name), name)
+    return _of_own_dataset(_dcmread(bytes(data), name), name)
 
 
 def subject_of_dataset(ds: Dataset, name: str = "") -> Subject:
     """A pydicom data set as a subject; it is left as it is."""
+    from pydicom import Dataset
+
+    own, unreadable = Dataset(), []
+    meta = getattr(ds, "file_meta", None)
+    if meta is not None:
+        own.file_meta = meta
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for tag in ds.keys():  # noqa: SIM118 - iterating over a data set decodes
+            try:
+                own[tag] = ds.get_item(tag)
+            except Exception:  # pydicom decodes on access, and a damaged value may raise anything
+                unreadable.append(int(tag))
+    made = _of_own_dataset(own, name)
+    made.unreadable = unreadable
+    return made
+
+
+def _of_own_dataset(ds: Dataset, name: str) -> Subject:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frames = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from dicom_ml.objects.iod.context import Findings, items_of, number, numbers, text, where
+from dicom_ml.objects.iod.conditions import texts_of
+from dicom_ml.objects.iod.context import Findings, items_of, label, number, numbers, text, where
 from dicom_ml.objects.iod.frames import orientation_fault
 from dicom_ml.objects.iod.subject import Subject
 
@@ -34,7 +35,7 @@ def check_tiles(subject: Subject, out: Findings) -> None:
     if fault:
         out.error(where("", "ImageOrientationSlide"), fault, "", "C.8.12.14")
     measures = [v for v in set(subject.column("pixel_spacing")) if v]
-    flavor = str((ds.get("ImageType") or [])[2:3])
+    flavor = (texts_of(ds, 0x00080008) or [])[2:3]
     if not measures and "LABEL" not in flavor:  # which nobody measures on
         out.error(
             where("SharedFunctionalGroupsSequence[1].PixelMeasuresSequence[1]", "PixelSpacing"),
@@ -81,8 +82,6 @@ def _check_full(subject: Subject, rows: int, columns: int, out: Findings) -> Non
 
 
 def _groups(subject: Subject) -> set[str]:
-    from dicom_ml.objects.iod.context import label
-
     return set() if subject.frames is None else {label(tag) for tag in subject.frames.groups}
 
 
@@ -136,7 +135,7 @@ def _check_offsets(
     if len(spacing) != 1 or None in start or len(cosines) != 6:
         return
     (between_rows, between_columns), first = spacing[0], (start[0] or 0.0, start[1] or 0.0)
-    tolerance = max(0.5 * max(between_rows, between_columns), 1e-3)
+    tolerance = 0.6 * max(between_rows, between_columns) + 1e-6
     for frame, (row, column, a, b) in enumerate(zip(down, across, x, y, strict=True)):
         if not a or not b:
             continue

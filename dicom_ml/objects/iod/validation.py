@@ -119,7 +119,7 @@ def _guarded(check: Check, subject: Subject, out: Findings) -> None:
         check(subject, out)
     except DicomMLError as error:
         out.error("", str(error))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ArithmeticError) as error:
+    except Exception as error:  # a damaged value may raise anything where it is decoded
         what = getattr(check, "__name__", "a check").replace("check_", "").replace("_", " ")
         out.warning("", f"{what} could not be checked: a value is not of its kind ({type(error).__name__})")
 

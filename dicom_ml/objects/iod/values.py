@@ -47,6 +47,8 @@ def check_values(subject: Subject, out: Findings) -> None:
     """Check the values of the header and of all frames."""
     if subject.meta is not None:
         _check_meta(subject, out)
+    for tag in subject.unreadable:
+        out.error(where("", tag), "has a value that cannot be read", "", "6.2", "PS3.5")
     _check_dataset(subject.ds, "", out)
     frames = subject.frames
     if frames is None:

@@ -16,6 +16,7 @@ import dicom_ml as dml
 from tests.objects.annotations.test_annotations import AREA, group
 from tests.objects.key_objects.test_key_objects import NAMES as SELECTIONS
 from tests.objects.key_objects.test_key_objects import selection
+from tests.objects.report.scenes import slide as report_slide
 from tests.objects.report.test_conformance import NAMES as REPORTS
 from tests.objects.report.test_conformance import report_of
 from tests.objects.secondary_capture.test_secondary_capture import SHAPES, capture
@@ -65,8 +66,9 @@ def _annotations(**options: Any) -> Any:
 
 
 def _report(name: str) -> Any:
-    made = report_of(name)
-    return made, made.source if hasattr(made, "source") else None, None
+    plain = name in ("regions", "regions-in-space", "comprehensive", "enhanced", "images", "no-library", "all-said")
+    source = report_slide() if name.startswith("slide") else source_on(oblique()) if plain else None
+    return report_of(name), source, None
 
 
 KINDS: dict[str, Callable[[], Any]] = {
