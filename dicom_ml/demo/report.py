@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.demo.slide_report import add_slide
 from dicom_ml.objects.segmentation import Segmentation
 from dicom_ml.reading import Volume
 from dicom_ml.view import Page, default_colors, montage, png_bytes
@@ -42,10 +43,11 @@ def write_report(
     ]  # fmt: skip
     if reference is not None:
         pictures.append(("reference", "Where prediction and reference differ", _difference(volume, labels, reference)))
-    page = Page("dicom_ml demo: lungs of a chest CT")
+    slide = " and a slide" if result.slide is not None else ""
+    page = Page(f"dicom_ml demo: lungs of a chest CT{slide}")
     page.text(
         "A small network was trained on this machine, for a minute or two and on generated chest cases only. "
-        "It is a demonstration of the path from DICOM to DICOM, not a medical product."
+        "This is a demonstration of the path from DICOM to DICOM, not a medical product."
     )
     for note in result.notes:
         page.text(note, note=True)
@@ -54,6 +56,8 @@ def write_report(
         png = png_bytes(picture)
         (images / f"{stem}.png").write_bytes(png)
         page.picture(png, caption)
+    if result.slide is not None:
+        add_slide(page, result.slide, images)
     page.save(result.page)
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import pickle
-import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,9 @@ from dicom_ml.demo.cases import PREDICTED_BY, Case, demo_segments, make_cases, m
 from dicom_ml.demo.reference import Reference, dice, read_reference
 from dicom_ml.demo.repair import repair_series
 from dicom_ml.demo.report import write_report
-from dicom_ml.errors import FileError, GeometryError, MissingPackageError, SeriesError
+from dicom_ml.demo.slides import SlideResult, run_slide
+from dicom_ml.demo.surroundings import calm, need_packages, progress_bar, seeded, timed
+from dicom_ml.errors import FileError, GeometryError, SeriesError
 from dicom_ml.objects.segmentation import Segmentation, read_segmentation
 from dicom_ml.reading import Volume, read_volume
 from dicom_ml.source import as_source
@@ -57,6 +55,8 @@ class DemoOptions:
         ``network.pt`` of an earlier demo, to be used without training.
     processes : int, optional
         For making the cases; by default as many as there are processors, 4 at most.
+    slides, slide_steps : int
+        Generated slides, and optimiser steps of the training on them; no slides leave the slide out.
     """
 
     output: Path
@@ -70,6 +70,8 @@ class DemoOptions:
     repair_uids: bool = False
     network: Path | None = None
     processes: int | None = None
+    slides: int = 28
+    slide_steps: int = 220
 
 
 @dataclass
@@ -92,6 +94,8 @@ class DemoResult:
         By step.
     notes : list of str
         What the user should know.
+    slide : SlideResult or None
+        What was done with the slide.
     """
 
     segmentation: Path
@@ -101,6 +105,7 @@ class DemoResult:
     checks: dict[str, bool | None] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    slide: SlideResult | None = None
 
 
 def run_demo(options: DemoOptions) -> DemoResult:
@@ -121,25 +126,25 @@ def run_demo(options: DemoOptions) -> DemoResult:
     MissingPackageError
         MONAI, Lightning, SciPy or Pillow is not installed.
     """
-    _need_packages()
+    need_packages()
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
+    processes = options.processes or min(4, os.cpu_count() or 1)
     seconds: dict[str, float] = {}
     notes: list[str] = []
-    with _timed(seconds, "source"):  # first: what is wrong with it should not be found out after the training
+    with timed(seconds, "source"):  # first: what is wrong with it should not be found out after the training
         source, volume, truth = _source(options, notes)
         reference = read_reference(truth, volume, options.lung_values) if truth is not None else None
     if options.network is not None:
         network = _trained_before(options.network, options.steps)
     else:
-        with _timed(seconds, "cases"):
-            processes = options.processes or min(4, os.cpu_count() or 1)
+        with timed(seconds, "cases"):
             cases = make_cases(output / "cases", options.cases, options.seed, processes=processes)
-        with _timed(seconds, "training"), _calm():
+        with timed(seconds, "training"), calm():
             network = _train(cases, options)
-    with _timed(seconds, "prediction"), _calm():
+    with timed(seconds, "prediction"), calm():
         path, expected = _predict(network, source, volume, options)
-    with _timed(seconds, "reading back"):
+    with timed(seconds, "reading back"):
         seg = read_segmentation(path)
         labels = seg.label_map(on=volume)
         result = DemoResult(path, output / "report.html", seconds=seconds, notes=notes)
@@ -151,7 +156,11 @@ def run_demo(options: DemoOptions) -> DemoResult:
         )
     if not result.voxels["Right lung"] + result.voxels["Left lung"]:
         notes.append("No lung was found in this series.")
-    with _timed(seconds, "page"):
+    if options.slides:
+        folder = output / "slide"
+        result.slide = run_slide(folder, options.seed, options.slide_steps, count=options.slides, processes=processes)
+        seconds.update(result.slide.seconds)
+    with timed(seconds, "page"):
         write_report(result, options, seg, volume, labels, reference)
     facts = {
         "dice": result.dice,
@@ -162,6 +171,8 @@ def run_demo(options: DemoOptions) -> DemoResult:
         "seconds": {k: round(v, 1) for k, v in seconds.items()},
         "segmentation": path.relative_to(output).as_posix(),
     }
+    if result.slide is not None:
+        facts["slide"] = result.slide.facts(output)
     (output / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return result
 
@@ -204,12 +215,12 @@ def _train(cases: Sequence[Case], options: DemoOptions) -> Any:
     from dicom_ml.demo.data import DemoData
     from dicom_ml.demo.network import LungNet
 
-    with _seeded(options.seed):
+    with seeded(options.seed):
         network = LungNet(options.steps)
         data = DemoData([case.record() for case in cases], options.steps, batch_size=2, seed=options.seed)
         trainer = L.Trainer(
             max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-            default_root_dir=options.output, log_every_n_steps=10, callbacks=[_bar()],
+            default_root_dir=options.output, log_every_n_steps=10, callbacks=[progress_bar()],
         )  # fmt: skip
         trainer.fit(network, data)
         torch.save(network.state_dict(), options.output / "network.pt")
@@ -247,20 +258,13 @@ def _predict(
     )  # fmt: skip
     trainer = L.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-        default_root_dir=options.output, callbacks=[writer, _bar()],
+        default_root_dir=options.output, callbacks=[writer, progress_bar()],
     )  # fmt: skip
     predictions = trainer.predict(network, data)
     path = Path(writer.written[0].path)
     if volume.array.size > _COMPARABLE:
         return path, None
     return path, _taken_back(predictions[0][0], next(iter(data.predict_dataloader())), transform)
-
-
-def _bar() -> Any:
-    """One kind of progress bar, whatever else is installed, that also shows in logs."""
-    from lightning.pytorch.callbacks import TQDMProgressBar
-
-    return TQDMProgressBar(refresh_rate=10)
 
 
 def _taken_back(prediction: Any, batch: Any, transform: Any) -> npt.NDArray[np.integer[Any]]:
@@ -308,53 +312,3 @@ def _measure(result: DemoResult, labels: npt.NDArray[Any], reference: Reference 
             result.notes.append(
                 "The reference holds no voxel of lung in this series, so there is no Dice of the lungs."
             )
-
-
-# ---------------------------------------------------------------------- surroundings
-def _need_packages() -> None:
-    from importlib.util import find_spec
-
-    needed = {"torch": "torch", "monai": "monai", "lightning": "lightning", "scipy": "scipy", "PIL": "pillow"}
-    missing = [name for module, name in needed.items() if find_spec(module) is None]
-    if missing:
-        raise MissingPackageError(f"the demo needs {', '.join(missing)}: pip install 'dicom-ml[all]'")
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[step] = time.perf_counter() - start
-
-
-@contextmanager
-def _calm() -> Iterator[None]:
-    """Lightning's advice on loaders and loggers is for longer trainings than this one."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [log.level for log in loggers]
-    for log in loggers:
-        log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(lightning|monai|torch)\b")
-            yield
-    finally:
-        for log, level in zip(loggers, levels, strict=True):
-            log.setLevel(level)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Everything random inside follows from the seed; the caller's own generators are as they were afterwards."""
-    import torch
-    from lightning import seed_everything
-    from lightning.pytorch.utilities.seed import isolate_rng
-
-    with isolate_rng():
-        before = torch.are_deterministic_algorithms_enabled()
-        seed_everything(seed, verbose=False)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
