@@ -160,9 +160,7 @@ class ReportTargets:
             raise Elsewhere(f"{error}; pass elsewhere='drop' to leave such groups out") from error
         if bounds is None:
             return None
-        certainty = group.value(c.CERTAINTY)
-        score = float("nan") if certainty is None else certainty / 100
-        return Detection(*bounds, label, score, group.tracking_uid or "", reader)
+        return Detection(*bounds, label, _score(group), group.tracking_uid or "", reader)
 
     # ------------------------------------------------------------------ classes of whole images
     def label(self, reports: Any) -> int:
@@ -190,6 +188,14 @@ class ReportTargets:
     def _labels(self, reports: Any) -> list[int]:
         per_reader = [self.classes.labels(_read(one, None)) for one in _listed(reports)]
         return [label for own in per_reader for label in own]
+
+
+def _score(group: MeasurementGroup) -> float:
+    """Certainty of Finding from 0 to 1; it is defined in percent, and some write it as a fraction."""
+    certainty = group.measurement(c.CERTAINTY)
+    if certainty is None or certainty.value is None:
+        return float("nan")
+    return certainty.value if certainty.unit == c.ONE else certainty.value / 100
 
 
 # ---------------------------------------------------------------------- opening

@@ -75,10 +75,21 @@ class PlacedImage:
             raise GeometryError(f"an image is (C, W, H, D), or (C, W, H) where it is flat; found {tuple(on.shape)}")
         if place.source.grid is None:
             return cls(handle or "", place.source, None, on.ndim - 1)
+        if place.affine is None and _is_squeezed(on, place.source.grid):
+            return cls(handle or "", place.source, place.source.grid, 2)
         if place.affine is None:
             raise GeometryError("the affine of the image is not known, or no 4x4 matrix, so nobody knows where it lies")
         w, h, d = (int(n) for n in (*on.shape[1:], 1)[:3])
         return cls(handle or "", place.source, Grid((d, h, w), monai_affine(place.affine)), on.ndim - 1)
+
+
+def _is_squeezed(on: Any, grid: Grid) -> bool:
+    """Whether an image is the one slice of a series without the axis for it, and otherwise as it was."""
+    affine = getattr(on, "affine", None)
+    if on.ndim != 3 or grid.shape[0] != 1 or affine is None or tuple(affine.shape) != (3, 3):
+        return False
+    plane = np.delete(np.delete(monai_affine(grid.affine), 2, axis=0), 2, axis=1)
+    return tuple(on.shape[:0:-1]) == grid.shape[1:] and np.allclose(affine.cpu().numpy(), plane)
 
 
 def edge_change(grid: Grid | None, onto: Grid | str) -> FloatArray:

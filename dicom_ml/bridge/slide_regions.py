@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.bridge.region_bounds import Elsewhere
 from dicom_ml.bridge.report_classes import ReportClasses
 from dicom_ml.bridge.slide_items import ItemSet, SlideItems
 from dicom_ml.errors import EncodingError, FileError, GeometryError
@@ -20,15 +22,18 @@ from dicom_ml.objects.report import (
     Circle,
     Contours,
     Ellipse,
+    MeasurementGroup,
     MultiPoint,
     Point,
     Polygon,
     Polyline,
+    Region,
     Report,
     SegmentReference,
     read_report,
 )
 from dicom_ml.objects.report import SegmentationFrame as FrameReference
+from dicom_ml.objects.report.items import Graphic
 from dicom_ml.objects.report.regions import Shape
 from dicom_ml.source import SourceSeries
 
@@ -132,7 +137,7 @@ def level0_affine(source: SourceSeries, uid: str | None = None) -> tuple[FloatAr
 
     Raises
     ------
-    GeometryError
+    Elsewhere
         If the image is no level of the slide.
     """
     if uid is None or uid in source.sop_instance_uids:
@@ -141,7 +146,7 @@ def level0_affine(source: SourceSeries, uid: str | None = None) -> tuple[FloatAr
         if uid in level.sop_instance_uids:
             down = np.array(level.grid.spacing[1:]) / np.array(source.levels[0].grid.spacing[1:])
             return np.asarray(_IDENTITY * down[:, None]), np.zeros(2)
-    raise GeometryError("coordinates count pixels of an image that is no level of the slide")
+    raise Elsewhere("coordinates count pixels of an image that is no level of the slide")
 
 
 def _slide_matrix(source: SourceSeries) -> tuple[FloatArray, FloatArray]:
@@ -206,46 +211,64 @@ def _annotation_sets(ann: Annotations, source: SourceSeries, classes: ReportClas
 # ---------------------------------------------------------------------- reports
 def _report_sets(report: Report, source: SourceSeries, classes: ReportClasses | None) -> list[ItemSet]:
     parts: list[tuple[str, FloatArray, int, int]] = []
+    elsewhere = 0
     for number, group in enumerate(report.groups):
         regions = [group.region] if group.region is not None else group.regions
-        if not regions:
+        try:
+            found = [_outline(piece, source) for region in regions for piece in _pieces(region)]
+        except Elsewhere:  # a report may be about several slides
+            elsewhere += 1
             continue
+        if not found:
+            continue
+        _check_origin(group)
         value = 1 if classes is None else classes.label(group)
-        if value is None:
-            continue
-        for region in regions:
-            if isinstance(region, SegmentReference | FrameReference):
-                raise EncodingError("a region is a segment; give its segmentation to SegmentationLabels instead")
-            for piece in region.pieces if isinstance(region, Contours) else (region,):
-                assert isinstance(piece, Shape)
-                graphic, points = _outline(piece, source)
-                parts.append((graphic, points, value, number))
+        if value is not None:
+            parts += [(graphic, points, value, number) for graphic, points in found]
+    if not any(group.regions for group in report.groups) and (report.groups or report.evaluations):
+        raise EncodingError(
+            "a report outlines nothing on the slide; what it says of the slide as a whole is for EvaluationLabels"
+        )
+    if elsewhere and elsewhere == sum(bool(group.regions) for group in report.groups):
+        raise Elsewhere(f"a report outlines {elsewhere} findings, none of which lies on the slide")
     # sets of one graphic in the order of the report, so that what is later lies above
-    sets: list[ItemSet] = []
-    start = 0
-    for i in range(1, len(parts) + 1):
-        if i == len(parts) or parts[i][0] != parts[start][0]:
-            run = parts[start:i]
-            lengths = np.array([len(p) for _, p, _, _ in run])
-            sets.append(
-                ItemSet(
-                    run[0][0],
-                    np.concatenate([p for _, p, _, _ in run]),
-                    np.cumsum(lengths) - lengths,
-                    np.array([v for _, _, v, _ in run], dtype=np.int64),
-                    np.eye(2),
-                    np.zeros(2),
-                    np.array([n for _, _, _, n in run]) if run[0][0] == "POLYGON" else None,
-                )
-            )
-            start = i
-    return sets
+    runs = [list(run) for _, run in itertools.groupby(parts, key=lambda part: part[0])]
+    return [_set_of(run) for run in runs]
+
+
+def _set_of(run: Sequence[tuple[str, FloatArray, int, int]]) -> ItemSet:
+    lengths = np.array([len(points) for _, points, _, _ in run])
+    return ItemSet(
+        run[0][0],
+        np.concatenate([points for _, points, _, _ in run]),
+        np.cumsum(lengths) - lengths,
+        np.array([value for _, _, value, _ in run], dtype=np.int64),
+        np.eye(2),
+        np.zeros(2),
+        np.array([number for _, _, _, number in run]) if run[0][0] == "POLYGON" else None,
+    )
+
+
+def _pieces(region: Region) -> Sequence[Shape]:
+    if isinstance(region, SegmentReference | FrameReference):
+        raise EncodingError("a region is a segment; give its segmentation to SegmentationLabels instead")
+    if isinstance(region, Contours):
+        return region.pieces
+    assert isinstance(region, Shape)
+    return (region,)
+
+
+def _check_origin(group: MeasurementGroup) -> None:
+    """Refuse coordinates that count from the corner of a frame."""
+    items = [] if group.item is None else group.item.walk()
+    if any(isinstance(i.value, Graphic) and i.value.origin == "FRAME" for i in items):
+        raise GeometryError("a region counts pixels from the corner of a frame, which does not say where it lies")
 
 
 def _outline(shape: Shape, source: SourceSeries) -> tuple[str, FloatArray]:
     """Graphic type and points ``(row, column)`` of level 0."""
     if shape.space != "index":
-        raise GeometryError("a region lies in another frame of reference than the slide")
+        raise Elsewhere("a region lies in another frame of reference than the slide")
     points = shape.points_3d[:, 1:] if shape.dimensions == 3 else shape.points
     if isinstance(shape, Box):
         graphic, points = "POLYGON", np.asarray(shape.corners[:4, -2:])

@@ -22,6 +22,7 @@ from dicom_ml.reading.slides import Slide, open_slide
 __all__ = ["TileDataset"]
 
 _RESERVED = {"image", "label", "slide", "slide_index", "position", SOURCE_KEY, TILE_GRID_KEY, TILE_POSITION_KEY}
+_PLAIN = (str, int, float, os.PathLike)
 
 
 class TileDataset(Dataset[dict[str, Any]]):
@@ -31,7 +32,7 @@ class TileDataset(Dataset[dict[str, Any]]):
     ----------
     slides : sequence of Slide, path, or mapping
         Paths are opened with :func:`dicom_ml.open_slide`. A mapping has ``"image"`` (one of these) and may have a
-        ``"label"``; its other texts and numbers become part of its tiles' items.
+        ``"label"``; its other texts, paths and numbers become part of its tiles' items.
     tile_size : int
         Rows and columns of a tile, in its own pixels.
     spacing : float, optional
@@ -106,7 +107,7 @@ class TileDataset(Dataset[dict[str, Any]]):
         self.threads = threads
         self.monai = monai
         self._extras = [
-            {k: v for k, v in record.items() if k not in _RESERVED and isinstance(v, (str, int, float))}
+            {k: _plain(v) for k, v in record.items() if k not in _RESERVED and isinstance(v, _PLAIN)}
             for record in records
         ]
         self._handles = [slide.source.to_string() for slide in self.slides]
@@ -233,6 +234,10 @@ class TileDataset(Dataset[dict[str, Any]]):
     def tile_labels(self) -> list[Any]:
         """Labels of all tiles, in order; no pixel is read for them."""
         return [self.label(i) for i in range(len(self))]
+
+
+def _plain(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _tensors(label: Any) -> Any:

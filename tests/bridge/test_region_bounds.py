@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+torch = pytest.importorskip("torch")
+
 import dicom_ml as dml
 from dicom_ml.bridge.consensus import box_overlaps
 from dicom_ml.bridge.image_grid import edge_change
@@ -106,7 +108,6 @@ def test_sizes_of_points():
 
 
 def test_overlaps_are_those_of_monai():
-    torch = pytest.importorskip("torch")
     box_utils = pytest.importorskip("monai.data.box_utils")
     low = np.random.default_rng(0).uniform(0, 5, (9, 3))
     high = low + np.random.default_rng(1).uniform(0.5, 4, (9, 3))

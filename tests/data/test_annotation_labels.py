@@ -318,6 +318,40 @@ def test_regions_of_reports(slides, tmp_path, coordinates):
     np.testing.assert_allclose(boxes["boxes"], expected_boxes, atol=2e-2)
 
 
+def test_reports_on_several_slides(slides, tmp_path):
+    """Each slide takes what was outlined on it."""
+    first, second = (dml.open_slide(folder) for folder in slides)
+    groups = [
+        dml.MeasurementGroup(finding=CELL, region=dml.Box((0, 0), (64, 64))),
+        dml.MeasurementGroup(finding=NUCLEUS, region=dml.Box((0, 64), (64, 128)), source=second),
+    ]
+    report = dml.Report(first, groups, NET, coordinates="image")
+    data = TileDataset(slides, 64, labels=AnnotationLabels(report, {CELL: 1, NUCLEUS: 2}))
+    assert [(i, label) for i, label in enumerate(data.tile_labels()) if label] == [(0, 1), (36, 2)]
+    only = dml.Report(second, groups[1:], NET, coordinates="image")
+    with pytest.raises(GeometryError, match="none of which lies on the slide"):
+        TileDataset(slides[:1], 64, labels={0: only}).label(0)
+    report = dml.Report(first, groups[:1], NET, coordinates="image")
+    ds = report.dataset
+    _outline_item(ds).PixelOriginInterpretation = "FRAME"
+    ds.save_as(tmp_path / "frame.sr.dcm")
+    with pytest.raises(GeometryError, match="from the corner of a frame"):
+        TileDataset(slides[:1], 64, labels=tmp_path / "frame.sr.dcm").label(0)
+    answer = dml.Report(first, algorithm=NET, evaluations=[dml.Evaluation(GRADE, text="grade 1")])
+    with pytest.raises(EncodingError, match="is for EvaluationLabels"):
+        TileDataset(slides[:1], 64, labels=answer).label(0)
+
+
+def _outline_item(ds):
+    for item in ds.get("ContentSequence") or []:
+        if item.ValueType == "SCOORD":
+            return item
+        found = _outline_item(item)
+        if found is not None:
+            return found
+    return None
+
+
 def test_slides_by_what_reports_say_of_them(slides, tmp_path):
     files = []
     for i, folder in enumerate(slides):

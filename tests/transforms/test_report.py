@@ -24,7 +24,17 @@ from monai.apps.detection.transforms.dictionary import (
 )
 from monai.data import DataLoader, MetaTensor, PersistentDataset, list_data_collate, set_track_meta
 from monai.data.utils import no_collation
-from monai.transforms import Compose, Flipd, Lambdad, Orientationd, RandRotate90d, Spacingd, SpatialCropd, SpatialPadd
+from monai.transforms import (
+    Compose,
+    Flipd,
+    Lambdad,
+    Orientationd,
+    RandRotate90d,
+    Spacingd,
+    SpatialCropd,
+    SpatialPadd,
+    SqueezeDimd,
+)
 
 import dicom_ml as dml
 from dicom_ml.errors import CodeError, DicomMLWarning, EncodingError, GeometryError
@@ -268,6 +278,10 @@ def test_flat_images_have_flat_boxes(tmp_path):
     flat = Compose([LoadDicomd("image"), Lambdad("image", lambda x: x[..., 0])])
     item = LoadReportd("report")(flat({"image": str(tmp_path / "one"), "report": report}))
     assert item["box"].tolist() == [[3, 2, 11, 9]]
+    squeezed = SqueezeDimd("image", dim=-1)(LoadDicomd("image")({"image": str(tmp_path / "one")}))
+    assert LoadReport()(report, squeezed["image"])["boxes"].tolist() == [[3, 2, 11, 9]]
+    with pytest.raises(GeometryError, match="nobody knows where it lies"):
+        LoadReport()(report, Flipd("image", 0)(squeezed)["image"])
     plain = pydicom.dcmread(next((tmp_path / "one").iterdir()))
     del plain.ImagePositionPatient, plain.ImageOrientationPatient
     radiograph = [plain]
