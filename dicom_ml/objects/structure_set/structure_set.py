@@ -147,7 +147,8 @@ class StructureSet:
         policies = Policies(outside, between, fill, combine, traced)
         mask = np.zeros(grid.shape, dtype=bool)
         for region in chosen:
-            mask |= paint_region(region, grid, policies, self.name)
+            own = paint_region(region, grid, policies, self.name)
+            mask = own if region is chosen[0] else np.logical_or(mask, own, out=mask)
         return mask
 
     def channels(self, on: Any, regions: Sequence[Any] | None = None, **policies: Any) -> npt.NDArray[np.bool_]:
@@ -222,15 +223,18 @@ class StructureSet:
         out = np.zeros(grid.shape, dtype=dtype or (np.uint8 if max(labels, default=0) < 256 else np.uint16))
         for region, label in zip(chosen, labels, strict=True):
             mask = paint_region(region, grid, rules, self.name)
-            taken = mask & (out != 0)
+            used = np.flatnonzero(mask.any(axis=(1, 2)))
+            part = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)
+            mask, place = mask[part], out[part]
+            taken = mask & (place != 0)
             if overlap == "error" and taken.any():
-                other = chosen[labels.index(int(out[taken][0]))]
+                other = chosen[labels.index(int(place[taken][0]))]
                 raise EncodingError(
                     f"{self.name}: regions {other.name!r} and {region.name!r} overlap in {int(taken.sum())} voxels, "
                     "which one number a voxel cannot say; pass overlap='first' or 'last', ask for fewer regions, or "
                     "take channels()"
                 )
-            out[mask & ~taken if overlap == "first" else mask] = label
+            place[mask & ~taken if overlap == "first" else mask] = label
         return out
 
     def to_segmentation(
