@@ -66,11 +66,12 @@ def _edges(padded: npt.NDArray[np.bool_]) -> dict[tuple[int, int], list[int]]:
 def _ring(following: dict[tuple[int, int], list[int]], start: tuple[int, int]) -> npt.NDArray[np.float64]:
     """Take the edges of one outline away, and give its corners."""
     corners: list[tuple[int, int]] = []
-    place, heading = start, None
+    place, heading = start, -1
     while True:
         ways = following[place]
         # where two parts touch in a corner, the turn to the right stays with the same part
-        way = ways[0] if heading is None or len(ways) == 1 else min(ways, key=lambda w: (w - heading + 3) % 4 != 0)
+        right = (heading + 1) % 4
+        way = right if heading >= 0 and right in ways else ways[0]
         ways.remove(way)
         if way != heading:
             corners.append(place)
