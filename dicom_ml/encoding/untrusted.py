@@ -7,14 +7,16 @@ A damaged or hostile file makes parsers raise whatever they stumble over. Whoeve
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from dicom_ml.errors import DicomMLError, FileError
 
-__all__ = ["of_its_file", "understood"]
+__all__ = ["of_its_file", "reason_of", "understood"]
 
+_QUOTED = re.compile(r"b?'[^']*'|b?\"[^\"]*\"")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -29,11 +31,16 @@ def understood(name: str) -> Iterator[None]:
     except DicomMLError:
         raise
     except Exception as error:  # parsers raise anything, pydicom's own errors among them
-        reason = str(error).strip().partition("\n")[0][:200]
         raise FileError(
-            f"{name}: its content cannot be understood ({type(error).__name__}: {reason}); the file is damaged or was "
-            "written against the standard"
+            f"{name}: its content cannot be understood ({reason_of(error)}); the file is damaged or was written "
+            "against the standard"
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """A parser's error in short: its first line, without the values of the file that it quotes."""
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {_QUOTED.sub('...', first)[:200]}"
 
 
 def of_its_file(method: F) -> F:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import pydicom
 
+from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import FileError
 from dicom_ml.stores import is_address, kind_of, local_path
 
@@ -205,5 +206,5 @@ def encode_dataset(dataset: pydicom.Dataset, name: str) -> bytes:
     try:
         pydicom.dcmwrite(buffer, dataset, enforce_file_format="TransferSyntaxUID" in getattr(dataset, "file_meta", {}))
     except Exception as error:
-        raise FileError(f"{name} cannot be encoded: {error}") from error
+        raise FileError(f"{name} cannot be encoded: {reason_of(error)}") from error
     return buffer.getvalue()

@@ -20,6 +20,7 @@ from pydicom.uid import UID
 
 from dicom_ml.encoding.codecs.base import FrameInfo
 from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, items_of
+from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import FileError
 from dicom_ml.reading.files import HEAD_BYTES, Candidate
 
@@ -229,7 +230,7 @@ def parse_items(data: Any, offset: int, length: int, implicit: bool, name: str) 
             found.append(read_dataset(io.BytesIO(bytes(data[start:end])), implicit, True))
         return found
     except Exception as error:  # pydicom raises whatever it stumbles over
-        raise FileError(f"{name}: a sequence of its header cannot be read: {_first_line(error)}") from error
+        raise FileError(f"{name}: a sequence of its header cannot be read: {reason_of(error)}") from error
 
 
 def read_header(candidate: Candidate) -> Header:
@@ -280,13 +281,8 @@ def _by_pydicom(candidate: Candidate) -> Header:
             pixels, keyword = _take_pixels(dataset)
             view = FileView(_encode_header(dataset))
     except Exception as error:
-        raise FileError(f"{candidate.name}: its header cannot be read ({_first_line(error)})") from error
+        raise FileError(f"{candidate.name}: its header cannot be read ({reason_of(error)})") from error
     return _header(candidate, view, syntax, False, pixels, keyword)
-
-
-def _first_line(error: Exception) -> str:
-    # pydicom puts whole tracebacks into its messages
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _take_pixels(dataset: pydicom.Dataset) -> tuple[tuple[str, int, int] | None, str]:
@@ -333,7 +329,7 @@ def parse_file(name: str, content: bytes) -> pydicom.Dataset:
     except InvalidDicomError as error:
         raise NotDicom(name) from error
     except Exception as error:
-        raise FileError(f"{name} is DICOM but cannot be parsed ({_first_line(error)})") from error
+        raise FileError(f"{name} is DICOM but cannot be parsed ({reason_of(error)})") from error
     if not known:
         if content[128:132] != b"DICM":
             raise NotDicom(name)

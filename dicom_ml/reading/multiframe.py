@@ -7,6 +7,7 @@ from typing import Any
 
 from dicom_ml.encoding.elements import NotLean, items_of
 from dicom_ml.encoding.functional_groups import GROUP_TAGS, read_frame_groups, read_item
+from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import FileError, SeriesError
 from dicom_ml.reading.headers import Header, decimals, sop_class_name
 from dicom_ml.reading.planes import PHASE_ATTRIBUTES, Plane
@@ -70,7 +71,7 @@ def frame_planes(header: Header) -> list[Plane]:
                 break
         count, columns = read_frame_groups(view.data, per_frame[1], per_frame[2], view.implicit, _WANTED)
     except (NotLean, struct.error, ValueError) as error:
-        raise FileError(f"{header.name}: its functional groups cannot be read: {error}") from error
+        raise FileError(f"{header.name}: its functional groups cannot be read: {reason_of(error)}") from error
     if count != header.frames:
         raise FileError(f"{header.name} has {header.frames} frames, but functional groups for {count}")
     for name, value in common.items():

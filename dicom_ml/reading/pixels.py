@@ -15,6 +15,7 @@ from dicom_ml.encoding.codecs import FrameInfo, is_encapsulated
 from dicom_ml.encoding.codecs.samples import fit_native
 from dicom_ml.encoding.frames import FrameIndex
 from dicom_ml.encoding.thread_pool import parallel_for
+from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import CodecError, FileError
 from dicom_ml.reading.headers import Header, parse_file
 from dicom_ml.reading.planes import Plane
@@ -202,7 +203,7 @@ def _pixel_bytes(header: Header) -> bytes:
         try:
             return bytes(dataset[header.pixel_keyword].value or b"")
         except Exception as error:
-            raise FileError(f"{header.name}: its pixel data cannot be read: {error}") from error
+            raise FileError(f"{header.name}: its pixel data cannot be read: {reason_of(error)}") from error
     _, offset, length = header.pixels
     content = header.candidate.read()
     return content[offset:] if length == 0xFFFFFFFF else content[offset : offset + length]

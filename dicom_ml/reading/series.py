@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code, parse_code, parse_unit
+from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import CodeError, DicomMLWarning, FileError, SeriesError
 from dicom_ml.geometry import Grid
 from dicom_ml.reading.files import ReadableSource, expand
@@ -304,7 +305,7 @@ def _describe(layout: Layout) -> SourceSeries:
         others = [] if len(headers) == 1 else [headers[-1].dataset(described)]
         attributes = copied_attributes(header)
     except Exception as error:
-        raise FileError(f"{first.name}: its patient and study attributes cannot be read: {error}") from error
+        raise FileError(f"{first.name}: its patient and study attributes cannot be read: {reason_of(error)}") from error
     numbers: tuple[int, ...] | None = None
     if any(plane.groups is not None for plane in layout.planes):
         numbers = tuple(0 if plane is None else plane.frame + 1 for plane in slices)

@@ -15,6 +15,7 @@ import pydicom
 from dicom_ml.encoding.codecs import FrameInfo
 from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, Place, items_of
 from dicom_ml.encoding.functional_groups import read_frame_groups, read_item
+from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import CodecError, DicomMLWarning, FileError
 from dicom_ml.reading.headers import decimals, parse_items, read_header
 from dicom_ml.reading.slides.files import PixelPlace, SlideFile
@@ -250,7 +251,7 @@ def read_slide_image(file: SlideFile, opened: OpenedHeader) -> SlideImage:
     try:
         return _slide_image(file, opened)
     except (NotLean, struct.error, ValueError, OverflowError) as error:
-        raise FileError(f"{file.name}: its header cannot be read: {error}") from error
+        raise FileError(f"{file.name}: its header cannot be read: {reason_of(error)}") from error
     except (FileError, CodecError) as error:
         if file.name in str(error):
             raise
