@@ -75,12 +75,22 @@ class PlacedImage:
             raise GeometryError(f"an image is (C, W, H, D), or (C, W, H) where it is flat; found {tuple(on.shape)}")
         if place.source.grid is None:
             return cls(handle or "", place.source, None, on.ndim - 1)
+        size = tuple(int(n) for n in on.shape)
+        if on.ndim == 4 or size == tuple(int(n) for n in meta.get("spatial_shape", ())):
+            w, h, d = size[-3:]  # from MONAI's LoadImage it has no channel yet
+            dimensions = 3
+        elif place.source.grid.shape[0] == 1:
+            (w, h), d, dimensions = size[1:], 1, 2
+        else:
+            raise GeometryError(
+                f"a flat image of a series of {place.source.grid.shape[0]} slices does not say which one it is; keep "
+                "the axis of slices, (C, W, H, 1), and take it away after its labels are loaded"
+            )
         if place.affine is None and _is_squeezed(on, place.source.grid):
             return cls(handle or "", place.source, place.source.grid, 2)
         if place.affine is None:
             raise GeometryError("the affine of the image is not known, or no 4x4 matrix, so nobody knows where it lies")
-        w, h, d = (int(n) for n in (*on.shape[1:], 1)[:3])
-        return cls(handle or "", place.source, Grid((d, h, w), monai_affine(place.affine)), on.ndim - 1)
+        return cls(handle or "", place.source, Grid((d, h, w), monai_affine(place.affine)), dimensions)
 
 
 def _is_squeezed(on: Any, grid: Grid) -> bool:

@@ -26,8 +26,10 @@ from monai.data import DataLoader, MetaTensor, PersistentDataset, list_data_coll
 from monai.data.utils import no_collation
 from monai.transforms import (
     Compose,
+    EnsureChannelFirstd,
     Flipd,
     Lambdad,
+    LoadImaged,
     Orientationd,
     RandRotate90d,
     Spacingd,
@@ -42,6 +44,7 @@ from dicom_ml.geometry import Grid, to_monai
 from dicom_ml.source import SourceSeries
 from dicom_ml.transforms import (
     Consensus,
+    DicomReader,
     LoadDicomd,
     LoadReport,
     LoadReportd,
@@ -464,6 +467,18 @@ class Features(torch.nn.Module):
 
     def forward(self, x):
         return {"0": self.layer(x)}
+
+
+def test_images_of_monais_own_loader(record):
+    """LoadImage gives no channel until it is asked for one."""
+    load = [LoadImaged("image", reader=DicomReader()), LoadReportd("report")]
+    assert Compose(load)(record)["box"].tolist() == [[5, 4, 3, 11, 9, 7]]
+    first = Compose([load[0], EnsureChannelFirstd("image"), Orientationd("image", axcodes="PIR", labels=None), load[1]])
+    assert first(record)["box"].shape == (1, 6)
+    flat = Compose([load[0], EnsureChannelFirstd("image"), Lambdad("image", lambda x: x[..., 5]), load[1]])
+    with pytest.raises(RuntimeError) as info:
+        flat(record)
+    assert "does not say which one it is" in str(info.value.__cause__)
 
 
 def test_without_meta_on_the_tensor(record):
