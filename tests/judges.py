@@ -26,6 +26,7 @@ __all__ = [
     "dciodvfy",
     "dcmdump",
     "dcmp2pgm",
+    "dcmpschk",
     "dcmqi_read_seg",
     "dcmqi_read_sr",
     "dsrdump",
@@ -157,6 +158,19 @@ def dsrdump(path: str | Path) -> list[str]:
     noise = ("VR checker does not support this Specific Character Set", "Check for template constraints not yet supp")
     lines = [line for line in lines if not any(text in line for text in noise)]
     return lines or ([f"dsrdump ended with {done.returncode}"] if done.returncode else [])
+
+
+def dcmpschk(path: str | Path) -> list[str]:
+    """What DCMTK's checker of presentation states complains of; never required, see :func:`dcmdump`.
+
+    It takes text in UTF-8 for malformed.
+    """
+    done = _run([_program("dcmpschk", "DCMTK", required=False), str(path)], check=False)
+    lines = [line for line in done.stderr.splitlines() if re.match(r"[EF]: ", line) and line.strip() != "E:"]
+    passed = "Test passed" in done.stderr
+    if pydicom.dcmread(path).get("SpecificCharacterSet") == "ISO_IR 192":
+        return []
+    return lines or ([] if passed else [f"dcmpschk did not pass it: {done.stderr[-200:]}"])
 
 
 def dcmp2pgm(state: str | Path, image: str | Path, tmp: str | Path) -> np.ndarray:

@@ -49,6 +49,10 @@ def reference_to(thing: Any) -> Reference:
         return thing
     if isinstance(thing, SegmentReference | SegmentationFrame):
         return thing.reference
+    if hasattr(thing, "segments") and hasattr(thing, "label_map"):  # a segmentation, which is not encoded for this
+        found = replace(SegmentReference(thing, 1).reference, segments=())
+        if found.series_instance_uid:
+            return found
     dataset = thing if hasattr(thing, "SOPInstanceUID") else None
     if dataset is None and hasattr(thing, "sop_instance_uid") and hasattr(thing, "dataset"):
         dataset = thing.dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,12 @@ __all__ = ["annotations_of_regions", "shape_of_graphic"]
 FloatArray = npt.NDArray[np.float64]
 
 
-def annotations_of_regions(given: Iterable[Any], canvas: Canvas, array: Canvas | None, layer: str) -> list[Annotation]:
+def annotations_of_regions(given: Any, canvas: Canvas, array: Canvas | None, layer: str) -> list[Annotation]:
     """Annotations of regions, one for each image that a region lies on.
 
     Parameters
     ----------
-    given : iterable
+    given : iterable or Report
         Regions; pairs of a region and a text to write beside it; or measurement groups, whose finding, tracking
         identifier and first measurement make the text.
     canvas : Canvas
@@ -53,7 +53,7 @@ def annotations_of_regions(given: Iterable[Any], canvas: Canvas, array: Canvas |
         If a region has no outline on any image.
     """
     found = []
-    for one in given:
+    for one in getattr(given, "groups", given):  # a report, or what it holds
         region, text, tracking = _parts(one)
         if not isinstance(region, Shape | Contours):
             raise EncodingError(
@@ -119,7 +119,12 @@ def _graphics(region: Shape | Contours, canvas: Canvas) -> Iterator[tuple[int | 
             f"the {region.kind} lies on no single slice; draw its projection or its points on slices yourself"
         )
     else:
-        yield region.slice, _flat(region, units)
+        place = region.slice
+        if place is None and region.image is not None and not canvas.is_slide:
+            place = canvas.slice_of(region.image)  # read from a report that does not say how its images lie
+            if place is None:
+                raise EncodingError(f"the {region.kind} lies on an image that is not of the source")
+        yield place, _flat(region, units)
 
 
 def _flat(region: Shape, units: str) -> list[Graphic]:

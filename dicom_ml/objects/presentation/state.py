@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,12 @@ import numpy.typing as npt
 from dicom_ml.encoding.writer import atomic_file, dataset_bytes, file_head
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.derived import Description, describe
-from dicom_ml.objects.key_objects.selecting import Selector
 from dicom_ml.objects.presentation.areas import DisplayedArea, Orientation
 from dicom_ml.objects.presentation.blending import Blend, BlendInput, blend_arrays, check_blends
 from dicom_ml.objects.presentation.content import KINDS, Content
 from dicom_ml.objects.presentation.graphics import Annotation, Graphic, GraphicLayer, layers_for
 from dicom_ml.objects.presentation.images import Images, as_rescale
+from dicom_ml.objects.presentation.inputs import prepared_inputs
 from dicom_ml.objects.presentation.lookup import VOI, LookupTable, as_voi
 from dicom_ml.objects.presentation.palettes import Palette
 from dicom_ml.objects.presentation.reading import StoredState, open_state
@@ -59,9 +59,9 @@ class PresentationState:
         Whether low values are bright, by default as the images say; or a Presentation LUT.
     palette : Palette or str, optional
         Of a state in pseudo-colour, such as ``"hot iron"``.
-    regions : sequence, optional
-        Regions of a report, pairs of a region and a text, or measurement groups, to be drawn on the images that they
-        lie on; in indices of the source's array.
+    regions : Report or sequence, optional
+        A report, or its groups; regions, or pairs of a region and a text. They are drawn on the images that they lie
+        on, in indices of the source's array.
     annotations : sequence of Annotation
         Other graphics and texts.
     layers : sequence of GraphicLayer
@@ -91,7 +91,7 @@ class PresentationState:
         rescale: Any = None,
         inverted: bool | LookupTable | None = None,
         palette: Palette | str | None = None,
-        regions: Iterable[Any] = (),
+        regions: Any = (),
         annotations: Sequence[Annotation] = (),
         layers: Sequence[GraphicLayer] = (),
         areas: Any = None,
@@ -145,7 +145,7 @@ class PresentationState:
 
     @staticmethod
     def _annotations(
-        shown: Images, regions: Iterable[Any], annotations: Sequence[Annotation], layers: Sequence[GraphicLayer]
+        shown: Images, regions: Any, annotations: Sequence[Annotation], layers: Sequence[GraphicLayer]
     ) -> list[Annotation]:
         layer = layers[0].name if layers else "REGIONS"
         drawn = annotations_of_regions(regions, shown.canvas, shown.array, layer)
@@ -184,35 +184,11 @@ class PresentationState:
         """
         if not inputs:
             raise EncodingError("a blend has inputs")
-        geometries = [one.geometry for one in inputs]
-        if sum(bool(g) for g in geometries) > 1:
-            raise EncodingError("a blend is shown on the planes of one input; geometry=True is said of several")
-        made: list[BlendInput] = []
-        records: list[SourceSeries] = []
-        for place, one in enumerate(inputs, start=1):
-            if one.number not in (0, place):
-                raise EncodingError(f"inputs of a blend are numbered from 1 in order, found {one.number}")
-            shown = _input_images(one)
-            voi = one.voi or (() if shown.record.levels else tuple(shown.voi()))
-            voi = tuple(replace(v, images=shown.resolve(v.images)) for v in voi)
-            geometry = bool(one.geometry) if any(geometries) else place == 1
-            made.append(
-                replace(
-                    one,
-                    number=place,
-                    voi=voi,
-                    geometry=geometry,
-                    references=tuple(shown.references),
-                    study_instance_uid=shown.record.study_instance_uid,
-                    series_instance_uid=shown.record.series_instance_uid,
-                )
-            )
-            records.append(shown.record)
+        made, records, first = prepared_inputs(inputs)
         if blends is None:
             blends = [Blend((2, 1), "foreground", opacity) if len(made) == 2 else Blend(tuple(range(1, len(made) + 1)))]
         check_blends([one.number for one in made], blends)
-        first = _input_images(inputs[0])
-        drawn = [replace(a, images=shown_images(first, a.images)) for a in annotations]
+        drawn = [replace(a, images=_images_of_blend(first, a.images)) for a in annotations]
         references = tuple(dict.fromkeys(r for one in made for r in one.references))
         content = Content(
             "advanced blending",
@@ -475,18 +451,7 @@ def _areas(shown: Images, areas: Any) -> list[DisplayedArea]:
     return [replace(area, images=shown.resolve(area.images)) for area in listed]
 
 
-def _input_images(one: BlendInput) -> Images:
-    """The images of an input: of a series, or an object of this package that is an image itself."""
-    source = one.source
-    if source is None:
-        raise EncodingError("an input of a blend has a source")
-    if hasattr(source, "sop_instance_uid") and hasattr(source, "dataset"):
-        record = SourceSeries.from_datasets([source.dataset])
-        return Images(source, record, Selector(record, record).references(None))
-    return Images.of(source, one.images)
-
-
-def shown_images(shown: Images, images: Sequence[Any]) -> tuple[Reference, ...]:
+def _images_of_blend(shown: Images, images: Sequence[Any]) -> tuple[Reference, ...]:
     """Images of an annotation on a blend: References as they are, others of the first input."""
     if all(isinstance(image, Reference) for image in images):
         return tuple(images)

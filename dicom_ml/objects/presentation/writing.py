@@ -51,7 +51,7 @@ def state_dataset(
     _add_graphics(ds, content)
     if content.shutter is not None:
         content.shutter.add_to(ds)
-        if content.kind == "color" and content.shutter.color is None:
+        if content.kind != "grayscale" and content.shutter.color is None:
             ds.ShutterPresentationColorCIELabValue = [0, 0x8080, 0x8080]
     if content.kind != "grayscale":
         ds.ICCProfile, ds.ColorSpace = srgb_profile(), "SRGB"

@@ -163,7 +163,10 @@ class SecondaryCapture:
     @property
     def is_color(self) -> bool:
         """Whether pictures are in colour."""
-        return self._content.frames.ndim == 4
+        if isinstance(self._content, _Made):
+            return self._content.pictures.is_color
+        ds = self._header
+        return int(ds.get("SamplesPerPixel") or 1) > 1 or ds.get("PhotometricInterpretation") == "PALETTE COLOR"
 
     @property
     def references(self) -> list[Reference]:
@@ -242,8 +245,10 @@ class SecondaryCapture:
             return StoredCapture(file.read(), "secondary capture")
 
     def __repr__(self) -> str:
-        shape = " x ".join(str(n) for n in self.array.shape)
-        return f"SecondaryCapture({shape}, {self.array.dtype}, {len(self.references)} images)"
+        ds = self._header
+        size = f"{int(ds.get('NumberOfFrames') or 1)} of {ds.get('Rows')} x {ds.get('Columns')}"
+        kind = "colour" if self.is_color else "grey"
+        return f"SecondaryCapture({size} in {kind}, {len(self.references)} images)"
 
     # ------------------------------------------------------------------ writing
     def save(self, path: str | os.PathLike[str], compression: str | None = None) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 import dicom_ml as dml
 from dicom_ml.objects.presentation import VOI, LookupTable, Orientation, Shutter, Threshold, Window
-from tests.judges import dciodvfy, dcmdump, dcmp2pgm, need
+from tests.judges import dciodvfy, dcmdump, dcmp2pgm, dcmpschk, need
 from tests.objects.presentation.scenes import NAMES, image, state_of
 from tests.objects.report.scenes import slide
 from tests.series import rotated_grid, write_series
@@ -19,10 +19,11 @@ rng = np.random.default_rng(0)
 
 @pytest.mark.judge
 @pytest.mark.parametrize("name", NAMES)
-def test_dciodvfy_and_dcmdump(name, tmp_path):
+def test_judges_of_headers(name, tmp_path):
     path = state_of(name).save(tmp_path / "pr.dcm")
     assert dciodvfy(path) == []
     assert dcmdump(path) == []
+    assert dcmpschk(path) == []
 
 
 SHOWN = {

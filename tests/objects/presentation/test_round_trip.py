@@ -364,3 +364,27 @@ def test_an_image_can_be_named_as_people_have_it(tmp_path):
         Annotation(Graphic("point", (1, 2)), images=[ds.SOPInstanceUID])])  # fmt: skip
     assert [r.sop_instance_uid for r in state.references] == [ds.SOPInstanceUID]
     assert len(state.annotations_on(str(ds.SOPInstanceUID))) == 1 and Path(path).exists()
+
+
+def test_a_report_is_drawn_on_its_images(tmp_path):
+    source = source_on(oblique())
+    report = dml.Report(source, [
+        dml.MeasurementGroup("SCT:27925004", region=dml.Circle((10, 12), 5, slice=3), tracking_id="Nodule 1")],
+        dml.Algorithm("Net", "1"), image_library=False)  # fmt: skip
+    read = dml.read_report(report.save(tmp_path / "sr.dcm"))  # regions that name their image, and no slice
+    assert read.groups[0].region.slice is None
+    for given in (report, read, read.groups):
+        state = State(source, voi=(1, 2), rescale=False, regions=given)
+        ((shape, text),) = state.regions(source)
+        assert shape.close_to(dml.Circle((10, 12), 5, slice=3)) and text.endswith("Nodule 1")
+        assert state.annotations[0].tracking_uid == report.groups[0].tracking_uid
+    with pytest.raises(dml.EncodingError, match="not of the source"):
+        State(source_on(oblique(), name="b"), voi=(1, 2), rescale=False, regions=read)
+
+
+def test_texts_in_any_language(tmp_path):
+    state = State(source_on(axial()), voi=(1, 2), rescale=False, annotations=[
+        Annotation(texts=Text("結節 7 mm\nλ", (3, 4)))], content_description="所見")  # fmt: skip
+    read = dml.read_presentation_state(state.save(tmp_path / "pr.dcm"))
+    assert read.annotations[0].texts[0].text == "結節 7 mm\nλ" and read.description == "所見"
+    assert read.dataset.SpecificCharacterSet == "ISO_IR 192"
