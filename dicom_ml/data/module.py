@@ -35,7 +35,8 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
     batch_size, num_workers : int
     dataset : mapping, optional
         Further arguments of :class:`VolumeDataset`: ``read``, ``labels``, ``reports``, ``on_error``, ``cache``,
-        ``monai``. Where ``reports`` are asked for, folders are searched for them, too.
+        ``monai``. Where ``reports`` are asked for, folders are searched for them, too; where ``labels`` say how
+        ``contours`` are filled, for RT structure sets instead of segmentations.
     loader : mapping, optional
         Further arguments of :class:`torch.utils.data.DataLoader`, such as ``pin_memory``, ``collate_fn`` or
         ``multiprocessing_context``.
@@ -85,10 +86,12 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
     def records(self) -> dict[str, list[Any]]:
         """Records of each part; found and split on first use."""
         if self._records is None:
-            reports = self.dataset_options.get("reports") is not None
-            parts = {name: _records(value, reports) for name, value in self.given.items() if value is not None}
+            kinds: dict[str, Any] = {"reports": self.dataset_options.get("reports") is not None}
+            if (self.dataset_options.get("labels") or {}).get("contours") is not None:
+                kinds["labels"] = "structure_sets"
+            parts = {name: _records(value, kinds) for name, value in self.given.items() if value is not None}
             if self.root is not None:
-                found = _records(self.root, reports)
+                found = _records(self.root, kinds)
                 missing = [name for name in self.fractions if name not in parts]
                 if missing:
                     split = split_by_patient(found, self.fractions, self.seed)
@@ -145,9 +148,9 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         )
 
 
-def _records(value: Any, reports: bool = False) -> list[Any]:
+def _records(value: Any, kinds: Mapping[str, Any]) -> list[Any]:
     if isinstance(value, (str, os.PathLike)):
-        return list(find_series(value, reports=reports))
+        return list(find_series(value, **kinds))
     if isinstance(value, Mapping):
         return [as_record(value)]
     if not isinstance(value, Sequence):

@@ -1,7 +1,7 @@
 """Which series there are, which patient each belongs to, and who goes into which part of an experiment.
 
 A record is a mapping that names an ``"image"`` (a folder, a zip, a file or a list of files) and may name a
-``"label"`` (segmentation files) and a ``"patient"``.
+``"label"`` (files of segmentations or RT structure sets) and a ``"patient"``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["Record", "as_record", "find_series", "find_slides", "patient_key", "
 Record: TypeAlias = dict[str, Any]
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 #: Parametric maps, RT doses and slides have pixels, but are no series that a volume is read from.
 _NO_VOLUMES = (
     "1.2.840.10008.5.1.4.1.1.30",
@@ -45,7 +46,7 @@ def find_series(
     folder: str | os.PathLike[str],
     *,
     modalities: Sequence[str] | None = None,
-    labels: bool = True,
+    labels: bool | str = True,
     reports: bool = False,
 ) -> list[Record]:
     """Find the image series under a folder, and the segmentations and reports that refer to them.
@@ -56,8 +57,8 @@ def find_series(
         Walked with its subfolders.
     modalities : sequence of str, optional
         Only these, such as ``("CT", "MR")``.
-    labels : bool
-        Look for segmentations of the series found.
+    labels : bool or "structure_sets"
+        Look for segmentations of the series found, or for RT structure sets in their place.
     reports : bool
         Look for structured reports that refer to images of the series found.
 
@@ -65,7 +66,7 @@ def find_series(
     -------
     list of dict
         One for each series, ordered by its first file: ``"image"`` (list of files), ``"label"`` (list of
-        segmentation files, where there are any), ``"report"`` (list of reports, likewise), ``"patient"`` (a digest
+        the labels' files, where there are any), ``"report"`` (list of reports, likewise), ``"patient"`` (a digest
         that tells patients apart and names none), ``"study_instance_uid"``, ``"series_instance_uid"``,
         ``"modality"``.
 
@@ -82,6 +83,8 @@ def find_series(
             return False
         return modalities is None or str(head.get("Modality") or "") in modalities
 
+    if labels not in (True, False, "structure_sets"):
+        raise SeriesError(f"labels are True, False or 'structure_sets', found {labels!r}")
     found = _find(folder, wanted, labels, reports)
     if not found:
         raise SeriesError(f"{os.fspath(folder)} holds no image series" + (f" of {modalities}" if modalities else ""))
@@ -119,7 +122,7 @@ def find_slides(folder: str | os.PathLike[str], *, labels: bool = True) -> list[
 
 
 def _find(
-    folder: str | os.PathLike[str], wanted: Callable[[Any], bool], labels: bool, reports: bool = False
+    folder: str | os.PathLike[str], wanted: Callable[[Any], bool], labels: bool | str, reports: bool = False
 ) -> list[Record]:
     """Records of the series whose heads are wanted."""
     series: dict[str, Record] = {}
@@ -132,8 +135,12 @@ def _find(
         try:
             kind = str(head.get("SOPClassUID", ""))
             if kind in _SEGMENTATIONS:
-                if labels:
+                if labels is True:
                     derived.append(("label", path, _referenced_series(path)))
+                continue
+            if kind == _STRUCTURE_SET:
+                if labels == "structure_sets":
+                    derived.append(("label", path, _contoured_series(path)))
                 continue
             if kind in _REPORTS:
                 if reports:
@@ -195,6 +202,19 @@ def _referenced_series(path: str) -> set[str]:
         path, stop_before_pixels=True, specific_tags=["ReferencedSeriesSequence", "SourceImageSequence"]
     )
     return {str(item.get("SeriesInstanceUID", "")) for item in ds.get("ReferencedSeriesSequence") or ()}
+
+
+def _contoured_series(path: str) -> set[str]:
+    """Series that a structure set was drawn on."""
+    import pydicom
+
+    ds = pydicom.dcmread(path, specific_tags=["ReferencedFrameOfReferenceSequence"])
+    return {
+        str(series.get("SeriesInstanceUID", ""))
+        for frame in ds.get("ReferencedFrameOfReferenceSequence") or ()
+        for study in frame.get("RTReferencedStudySequence") or ()
+        for series in study.get("RTReferencedSeriesSequence") or ()
+    }
 
 
 def _evidence_series(path: str) -> set[str]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, EnsureChannelFirstd, Orientationd
+from pydicom import Dataset
 
 import dicom_ml as dml
-from dicom_ml.data import VolumeDataset
-from dicom_ml.errors import CodeError, EncodingError, GeometryError
+from dicom_ml.data import VolumeDataModule, VolumeDataset, find_series
+from dicom_ml.errors import CodeError, EncodingError, GeometryError, SeriesError
 from dicom_ml.transforms import LoadDicomd, LoadSegmentation, LoadSegmentationd
 from tests.objects.structure_set.contours import on_slice, ring, structure_set
 from tests.series import write_series
@@ -30,6 +31,10 @@ def case(tmp_path_factory):
         ("Isocentre", 9): [("POINT", on_slice(grid, 5, [(3, 3)]))],
     }
     ds = structure_set(regions, frame=volume.source.frame_of_reference_uid)
+    series, study = Dataset(), Dataset()
+    series.SeriesInstanceUID = volume.source.series_instance_uid
+    study.RTReferencedSeriesSequence = [series]
+    ds.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence = [study]
     ds.save_as(folder / "rt.dcm", enforce_file_format=True)
     found = dml.read_structure_set(folder / "rt.dcm")
     found.to_segmentation(volume, ["Liver", "Spleen"]).save(folder / "seg.dcm")
@@ -91,3 +96,17 @@ def test_a_dataset_of_structure_sets(case):
     assert np.array_equal(data[0]["label"][0].numpy(), expected)
     loader = torch.utils.data.DataLoader(data, num_workers=1)
     assert np.array_equal(next(iter(loader))["label"][0, 0].numpy(), expected)
+
+
+def test_structure_sets_are_found_in_folders(case):
+    folder, volume, found = case
+    (record,) = find_series(folder, labels="structure_sets")
+    assert record["label"] == [str(folder / "rt.dcm")]
+    assert find_series(folder)[0]["label"] == [str(folder / "seg.dcm")]
+    with pytest.raises(SeriesError, match="labels are True"):
+        find_series(folder, labels="contours")
+    options = {"labels": {"segments": ["PTV"], "contours": {}}, "monai": False}
+    module = VolumeDataModule(predict=folder, dataset=options)
+    module.setup("predict")
+    label = module.datasets["predict"][0]["label"][0].numpy()
+    assert np.array_equal(label == 1, found.mask("PTV", volume))
