@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import dicom_ml as dml
 from dicom_ml.errors import CodeError, DicomMLWarning, EncodingError, FileError, GeometryError
+from tests.judges import dciodvfy, highdicom_read_seg
 from tests.objects.segmentation.scenes import axial, oblique, source_on
 from tests.objects.structure_set.contours import on_slice, ring, structure_set
 
@@ -324,6 +325,16 @@ def test_a_segmentation_of_contours(tmp_path):
         found.to_segmentation(on, ["Liver", "Isocentre"])
     made = found.to_segmentation(on, ["Liver", "Spleen"], kind="labelmap", content_label="ORGANS")
     assert np.array_equal(made.label_map(on=grid), found.label_map(on, ["Liver", "Spleen"]))
+
+
+@pytest.mark.judge
+def test_judges_take_the_segmentation(tmp_path):
+    found, on = read(three(axial())), source_on(axial())
+    found.to_segmentation(on, ["Liver", "Spleen"], kind="labelmap").save(tmp_path / "l.dcm")
+    found.to_segmentation(on, ["Liver", "Spleen", "GTV"]).save(tmp_path / "b.dcm")
+    assert dciodvfy(tmp_path / "l.dcm") == [] and dciodvfy(tmp_path / "b.dcm") == []
+    theirs = highdicom_read_seg(tmp_path / "b.dcm").get_volume(combine_segments=False)
+    assert theirs.array.sum() == found.channels(on, ["Liver", "Spleen", "GTV"]).sum()
 
 
 def test_who_drew_the_contours():
