@@ -21,6 +21,7 @@ from dicom_ml.objects.annotations import (
     read_annotations,
 )
 from dicom_ml.objects.report import read_report
+from dicom_ml.reading import read_volume
 from dicom_ml.reading.slides import open_slide
 
 __all__ = ["FEATURES", "TABLES", "from_annotations", "from_report", "to_annotations"]
@@ -30,11 +31,16 @@ TABLES = (".csv", ".tsv")
 
 
 def from_report(args: argparse.Namespace) -> Path:
-    """Measurements and evaluations of a report as CSV or JSON, one a row."""
+    """Measurements and evaluations of a report as CSV or JSON, one a row; its regions as GeoJSON."""
     output: Path = args.output
     kind = output.suffix.lower()
-    if kind not in (".csv", ".json"):
-        raise EncodingError(f"a report is converted to a table: OUTPUT ends in .csv or .json, found {output.name}")
+    if kind not in (".csv", ".json", ".geojson"):
+        raise EncodingError(
+            f"a report is converted to a table or to its regions: OUTPUT ends in .csv or .json, or in .geojson, found "
+            f"{output.name}"
+        )
+    if kind == ".geojson":
+        return _regions_of(args)
     report = read_report(args.input)
     rows = report.to_records()
     if not rows:
@@ -43,6 +49,19 @@ def from_report(args: argparse.Namespace) -> Path:
         )
     _write(output, _table(rows) if kind == ".csv" else json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
     return output
+
+
+def _regions_of(args: argparse.Namespace) -> Path:
+    """Regions of a report in pixels: of ``--on``, where the report alone does not say how its images lie."""
+    if args.on is None:
+        read_report(args.input).to_geojson(args.output)
+    elif is_slide(args.on):
+        with open_slide(args.on) as slide:
+            read_report(args.input, source=slide).to_geojson(args.output)
+    else:
+        volume = read_volume(args.on, series_uid=args.series_uid)
+        read_report(args.input, source=volume).to_geojson(args.output)
+    return Path(args.output)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

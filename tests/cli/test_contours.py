@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,15 @@ def test_what_cannot_be_done(contours: Path, series: Path, tmp_path: Path, capsy
     assert main(["convert", str(contours), str(tmp_path / "s.txt"), "--source", str(series)]) == 2
     assert "are converted to .dcm, .nii" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_regions_of_a_report(series: Path, tmp_path: Path) -> None:
+    region = dml.Polygon([(4, 10), (4, 16), (9, 16)], slice=3)
+    made = dml.Report(dml.read_volume(series), [dml.MeasurementGroup(finding="SCT:27925004", region=region)],
+                      dml.Algorithm("Net", "1"))  # fmt: skip
+    made.save(tmp_path / "r.sr.dcm")
+    for more in ([], ["--on", str(series)]):
+        assert main(["convert", str(tmp_path / "r.sr.dcm"), str(tmp_path / "r.geojson"), *more]) == 0
+        (one,) = json.loads((tmp_path / "r.geojson").read_text())["features"]
+        assert one["geometry"]["plane"]["z"] == 3
+        np.testing.assert_allclose(one["geometry"]["coordinates"], [[[10, 4], [16, 4], [16, 9], [10, 4]]], atol=0.01)

@@ -3,9 +3,10 @@
 A series becomes a NIfTI image. A segmentation becomes a label map, or with --split one mask a segment. A label map
 (NIfTI, NRRD, MetaImage) with the series it was made from becomes a DICOM segmentation. Segmentations and parametric
 maps of slides become PNG or OME-TIFF, and a mask of a slide's level becomes a segmentation of the slide. A structured
-report becomes a table (CSV, JSON), one measurement or evaluation a row. Annotations of a slide become GeoJSON, as
-QuPath reads it, or CSV, and both become annotations again; coordinates are pixels of the slide's finest level. Contours
-of an RT structure set, filled on their images, become a segmentation, a label map or masks.
+report becomes a table (CSV, JSON), one measurement or evaluation a row, and its regions become GeoJSON. Annotations of
+a slide become GeoJSON, as QuPath reads it, or CSV, and both become annotations again; coordinates are pixels of the
+slide's finest level. Contours of an RT structure set, filled on their images, become a segmentation, a label map or
+masks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ EXAMPLES = (
     "dicom-ml convert rtstruct.dcm organs.seg.dcm --source ct/ --region Liver --type Liver=SCT:10200004",
     "dicom-ml convert tumour.seg.dcm tumour.ome.tif",
     "dicom-ml convert nodules.sr.dcm nodules.csv",
+    "dicom-ml convert nodules.sr.dcm nodules.geojson --on series/",
     "dicom-ml convert nuclei.ann.dcm nuclei.geojson",
     "dicom-ml convert qupath.geojson nuclei.ann.dcm --source slide/ --type SCT:84640000 --algorithm StarDist:0.9",
     "dicom-ml convert regions.geojson regions.ann.dcm --source slide/ --type Tumor=SCT:108369006 --algorithm manual",
@@ -35,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "output",
         type=Path,
-        help=".nii, .nii.gz or .dcm; of slides .png, .ome.tif, .geojson; of reports .csv, .json; a folder with --split",
+        help=".nii, .nii.gz or .dcm; of slides .png, .ome.tif, .geojson; of reports .csv, .json, .geojson; "
+        "a folder with --split",
     )
     parser.add_argument("--series-uid", metavar="UID", help="which series, where the folder holds several")
     seg = parser.add_argument_group("from a segmentation")
