@@ -1,4 +1,4 @@
-"""MONAI transforms: DICOM series and segmentations in; segmentations, parametric maps and reports out.
+"""MONAI transforms: DICOM series and their labels in; segmentations, parametric maps, reports and annotations out.
 
 Arrays are ``(C, W, H, D)`` with a RAS affine, as MONAI has them. Every image carries, as one string in its meta, the
 handle of its source series; savers find the source by it.
@@ -37,6 +37,12 @@ from dicom_ml.transforms.report import (
     WorldBoxToImaged,
     WorldBoxToImageDict,
 )
+from dicom_ml.transforms.save_annotations import (
+    SaveAnnotations,
+    SaveAnnotationsD,
+    SaveAnnotationsd,
+    SaveAnnotationsDict,
+)
 from dicom_ml.transforms.save_report import SaveReport, SaveReportD, SaveReportd, SaveReportDict
 from dicom_ml.transforms.segmentation import (
     LoadSegmentation,
@@ -70,6 +76,10 @@ __all__ = [
     "LoadSegmentationD",
     "LoadSegmentationDict",
     "LoadSegmentationd",
+    "SaveAnnotations",
+    "SaveAnnotationsD",
+    "SaveAnnotationsDict",
+    "SaveAnnotationsd",
     "SaveParametricMap",
     "SaveParametricMapD",
     "SaveParametricMapDict",

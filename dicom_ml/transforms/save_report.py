@@ -18,6 +18,7 @@ from dicom_ml.bridge.measurement_output import MeasurementOutput
 from dicom_ml.bridge.report_output import ClassificationOutput, DetectionOutput, ReportOutput
 from dicom_ml.bridge.results import Written
 from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of, torch
+from dicom_ml.bridge.tile_gathering import TileGathering, is_tile
 from dicom_ml.errors import EncodingError
 
 __all__ = ["SaveReport", "SaveReportD", "SaveReportDict", "SaveReportd"]
@@ -31,6 +32,10 @@ class SaveReport(Transform):
     Boxes are brought back to the series' own images through the affine of the image that the network saw, whatever
     transforms have made of it; nothing needs to be inverted. Writing the same prediction again gives the same UIDs,
     and a report without findings says that there are none.
+
+    Of slides the tiles come one by one, as items of :class:`dicom_ml.data.TileDataset`: the report is written when the
+    last of them has come, with each box once, though tiles overlap, or with the mean of the tiles' classes. One process
+    does it; over several, :class:`dicom_ml.callbacks.ReportWriter` does.
 
     Parameters
     ----------
@@ -116,6 +121,7 @@ class SaveReport(Transform):
         self.decision = Decision(activation)
         self.output_dir = os.fspath(output_dir)
         self.model = model
+        self._gathering: TileGathering | None = None
 
     def __call__(self, pred: Any, image: Any = None) -> Any:
         """Write ``pred``.
@@ -148,15 +154,42 @@ class SaveReport(Transform):
         """Write ``pred`` and say where and as what; ``meta`` is that of an image that is a plain tensor."""
         place = ImagePlace.of(pred if image is None else image, meta)
         output = self.output
+        if place.source.levels and not isinstance(output, ClassificationOutput):
+            raise EncodingError(
+                "the image is a slide: reports of boxes are made of its tiles; pass on what TileDataset gave, unchanged"
+            )
         if isinstance(output, DetectionOutput):
             found = pred if isinstance(pred, Found) else found_in(pred)
             return output.write(found, place.affine, place.shape, place.source, self.output_dir, model=self.model)
         if isinstance(output, ClassificationOutput):
-            values = torch.as_tensor(numbers(pred)).reshape(-1)
-            scores = numbers(self.decision.activated(values))
-            return output.write(scores, place.source, self.output_dir, model=self.model)
+            return output.write(self._scores(pred), place.source, self.output_dir, model=self.model)
         assert isinstance(output, MeasurementOutput)
         return output.write(pred, place, self.output_dir, model=self.model)
+
+    def _scores(self, pred: Any) -> Any:
+        return numbers(self.decision.activated(torch.as_tensor(numbers(pred)).reshape(-1)))
+
+    def write_tile(self, pred: Any, tile: Mapping[Any, Any]) -> Written | None:
+        """Add what was found on a tile of a slide; the slide's report, where this was its last tile.
+
+        Parameters
+        ----------
+        pred : mapping, Found, Tensor or ndarray
+            Detections, or logits or probabilities.
+        tile : mapping
+            The item of :class:`dicom_ml.data.TileDataset`.
+        """
+        if self._gathering is None:
+            if not isinstance(self.output, DetectionOutput | ClassificationOutput):
+                raise EncodingError("masks are measured on volumes; tiles of slides have detections or classes")
+            self._gathering = TileGathering(self.output, self.output_dir, self.model)
+        if self.kind == "detections":
+            return self._gathering.put(tile, pred if isinstance(pred, Found) else found_in(pred))
+        return self._gathering.put(tile, self._scores(pred))
+
+    def finish(self) -> list[Written]:
+        """Write what there is of slides of which tiles are still missing."""
+        return [] if self._gathering is None else self._gathering.finish()
 
 
 class SaveReportd(MapTransform):
@@ -212,12 +245,21 @@ class SaveReportd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             saver, pred = self._savers[key], d[key]
-            image, meta = self._image(d, key)
             given = found_in(*self._parts(d, key)) if saver.kind == "detections" else pred
+            if is_tile(d):
+                last = saver.write_tile(given, d)
+                if last is not None:
+                    d.setdefault(PostFix.meta(str(key)), {}).update(_saved_meta(last))
+                continue
+            image, meta = self._image(d, key)
             written = saver.write(given, image, meta)
             beside = d.setdefault(PostFix.meta(str(key)), {}) if getattr(pred, "meta", None) is None else pred.meta
             beside.update(_saved_meta(written))
         return d
+
+    def finish(self) -> list[Written]:
+        """Write what there is of slides of which tiles are still missing."""
+        return [written for saver in self._savers.values() for written in saver.finish()]
 
     def _image(self, d: Mapping[Hashable, Any], key: Hashable) -> tuple[Any, Any]:
         """The image that lends source and place, and its meta where that stands beside it."""
