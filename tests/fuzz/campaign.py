@@ -7,6 +7,7 @@ Run a long one with ``python -m tests.fuzz.campaign --minutes 10``; a finding is
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -126,18 +127,18 @@ def _work(listing: Path, start: int) -> None:
 
     logging.disable(logging.CRITICAL)
     signal.signal(signal.SIGALRM, _alarm)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    jobs = json.loads(listing.read_text())
+    with contextlib.suppress(Exception):  # what is loaded on first use counts as the program's own
+        TARGETS[jobs[start][1]](Path(jobs[start][0]).read_bytes())
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    limited = False
+    resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES, used + MOST_BYTES))
     kept: dict[str, bytes] = {}
-    for number, (name, kind, seed) in enumerate(json.loads(listing.read_text())):
+    for number, (name, kind, seed) in enumerate(jobs):
         if number < start:
             continue
         content = kept.get(name) or kept.setdefault(name, Path(name).read_bytes())
         damaged = mutate(content, seed)
-        if not limited and number > start:  # what is loaded on first use counts as the program's own
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-            resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES, used + MOST_BYTES))
-            limited = True
         begun = time.perf_counter()
         report: dict[str, Any] = {"number": number}
         signal.alarm(MOST_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,6 +96,24 @@ def validate(data: bytes) -> Any:
         return dml.validate(path)
 
 
+def self_test(data: bytes) -> Any:
+    """What no reader may do, on demand, so that the watch can be tried."""
+    if data[:4] == bytes(4) and data[128:132] == b"DICM" and len(data) == int(os.environ["DICOM_ML_FUZZ_SIZE"]):
+        return None  # the good file itself
+    match os.environ.get("DICOM_ML_FUZZ_TEST"):
+        case "crash":
+            os.abort()
+        case "raise":
+            return {}["nothing"]
+        case "memory":
+            return bytearray(1 << 34)
+        case "leak":
+            error = dml.FileError("")
+            error.args = ("DOE^JANE\x00\x08" + str(data[:20]),)
+            raise error
+    return None
+
+
 TARGETS: dict[str, Callable[[bytes], Any]] = {
     "volume": volume,
     "slide": slide,
@@ -104,6 +123,7 @@ TARGETS: dict[str, Callable[[bytes], Any]] = {
     "annotations": annotations,
     "structure_set": structure_set,
     "validate": validate,
+    "self test": self_test,
 }
 for _kind, _reader in {
     "key_objects": "read_key_objects",
