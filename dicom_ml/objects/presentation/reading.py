@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
-from dicom_ml.encoding.elements import CutOff, FileView, NotLean
 from dicom_ml.errors import DicomMLError, FileError
+from dicom_ml.objects.parsing import file_bytes, parse_file
 from dicom_ml.objects.presentation.areas import read_areas, read_orientation
 from dicom_ml.objects.presentation.blending import read_blends, read_inputs, read_rescale
 from dicom_ml.objects.presentation.content import KINDS, Content
@@ -40,25 +38,9 @@ class StoredState:
     """
 
     def __init__(self, data: bytes, name: str) -> None:
-        from pydicom import dcmread
-
         self.name, self.data = name, data
-        self.problems: list[str] = []
-        try:
-            FileView(data)
-        except CutOff as error:
-            raise FileError(f"{name}: the file is cut off: {error}") from error
-        except NotLean:
-            pass  # pydicom may know better
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.dataset: Dataset = dcmread(io.BytesIO(data), force=True)
-                kind = str(self.dataset.get("SOPClassUID") or "")
-                for _ in self.dataset.iterall():
-                    pass  # converts every value, so that a damaged one is found here
-        except Exception as error:
-            raise FileError(f"{name}: cannot be parsed as DICOM: {type(error).__name__}: {error}") from error
+        self.dataset, self.problems = parse_file(data, name)
+        kind = str(self.dataset.get("SOPClassUID") or "")
         names = {uid: key for key, uid in KINDS.items()}
         if kind not in names:
             raise FileError(
@@ -185,14 +167,4 @@ def open_state(source: str | os.PathLike[str] | bytes) -> StoredState:
     FileError
         If it is none, or damaged.
     """
-    if isinstance(source, bytes):
-        return StoredState(source, "presentation state")
-    name = os.path.basename(os.fspath(source))
-    try:
-        with open(source, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise FileError(f"{name}: cannot be opened: {error.strerror or error}") from error
-    if not data:
-        raise FileError(f"{name}: the file is empty")
-    return StoredState(data, name)
+    return StoredState(source, "presentation state") if isinstance(source, bytes) else StoredState(*file_bytes(source))

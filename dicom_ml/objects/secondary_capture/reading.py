@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from dicom_ml.encoding.frames import FrameIndex, decode_frames
 from dicom_ml.errors import CodecError, DicomMLError, FileError
+from dicom_ml.objects.parsing import file_bytes, parse_file
 from dicom_ml.objects.report.items import Reference
 from dicom_ml.objects.secondary_capture.header import STORAGE
 
@@ -32,21 +32,18 @@ class StoredCapture:
     data : bytes
         The whole file.
     dataset : Dataset
+    problems : list of str
+        Elements that are malformed and left out.
+    frame_count : int
     """
 
     def __init__(self, data: bytes, name: str) -> None:
-        from pydicom import dcmread
-
         self.name, self.data = name, data
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.dataset: Dataset = dcmread(io.BytesIO(data), force=True)
-                kind = str(self.dataset.get("SOPClassUID") or "")
-        except Exception as error:
-            raise FileError(f"{name}: cannot be parsed as DICOM: {type(error).__name__}: {error}") from error
+        self.dataset, self.problems = parse_file(data, name)
+        kind = str(self.dataset.get("SOPClassUID") or "")
         if kind not in STORAGE:
             raise FileError(f"{name}: is no secondary capture: its SOP class is {kind or 'missing'}")
+        self.frame_count = max(1, _integers(self.dataset, "NumberOfFrames", (1,))[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredCapture, (self.data, self.name)
@@ -117,19 +114,25 @@ class StoredCapture:
         }
 
 
-def _reference(item: Dataset, where: dict[str, tuple[str, str]]) -> Reference:
-    def numbers(keyword: str) -> tuple[int, ...]:
-        value = item.get(keyword)
-        if value is None or value == "":
-            return ()
-        return tuple(int(v) for v in value) if hasattr(value, "__iter__") else (int(value),)
+def _integers(item: Dataset, keyword: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Integers of an element; the default where it has none, or other values."""
+    value = item.get(keyword)
+    if value is None or value == "":
+        return default
+    try:
+        several = hasattr(value, "__iter__") and not isinstance(value, str)
+        return tuple(int(v) for v in value) if several else (int(value),)
+    except (TypeError, ValueError):
+        return default
 
+
+def _reference(item: Dataset, where: dict[str, tuple[str, str]]) -> Reference:
     uid = str(item.get("ReferencedSOPInstanceUID", ""))
     return Reference(
         str(item.get("ReferencedSOPClassUID", "")),
         uid,
-        numbers("ReferencedFrameNumber"),
-        numbers("ReferencedSegmentNumber"),
+        _integers(item, "ReferencedFrameNumber"),
+        _integers(item, "ReferencedSegmentNumber"),
         (),
         *where.get(uid, ("", "")),
     )
@@ -143,14 +146,6 @@ def open_capture(source: str | os.PathLike[str] | bytes) -> StoredCapture:
     FileError
         If it is none, or cannot be parsed.
     """
-    if isinstance(source, bytes):
-        return StoredCapture(source, "secondary capture")
-    name = os.path.basename(os.fspath(source))
-    try:
-        with open(source, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise FileError(f"{name}: cannot be opened: {error.strerror or error}") from error
-    if not data:
-        raise FileError(f"{name}: the file is empty")
-    return StoredCapture(data, name)
+    return (
+        StoredCapture(source, "secondary capture") if isinstance(source, bytes) else StoredCapture(*file_bytes(source))
+    )

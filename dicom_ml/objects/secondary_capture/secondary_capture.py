@@ -158,15 +158,20 @@ class SecondaryCapture:
         """Whether the object holds a stack of pictures."""
         if isinstance(self._content, _Made):
             return self._content.multiframe
-        return self.sop_class_uid != SECONDARY_CAPTURE or int(self._header.get("NumberOfFrames") or 1) > 1
+        return self.sop_class_uid != SECONDARY_CAPTURE or self._content.frame_count > 1
 
     @property
     def is_color(self) -> bool:
         """Whether pictures are in colour."""
         if isinstance(self._content, _Made):
             return self._content.pictures.is_color
-        ds = self._header
-        return int(ds.get("SamplesPerPixel") or 1) > 1 or ds.get("PhotometricInterpretation") == "PALETTE COLOR"
+        ds = self._content.dataset
+        return bool(ds.get("SamplesPerPixel") == 3 or ds.get("PhotometricInterpretation") == "PALETTE COLOR")
+
+    @property
+    def problems(self) -> list[str]:
+        """What of a file that was read is malformed and left out."""
+        return [] if isinstance(self._content, _Made) else self._content.problems
 
     @property
     def references(self) -> list[Reference]:
@@ -203,7 +208,10 @@ class SecondaryCapture:
         if not value:
             groups = (ds.get("SharedFunctionalGroupsSequence") or [{}])[0].get("PixelMeasuresSequence") or [{}]
             value = groups[0].get("PixelSpacing")
-        return (float(value[0]), float(value[1])) if value else None
+        try:
+            return (float(value[0]), float(value[1])) if value else None
+        except (TypeError, ValueError, IndexError):
+            return None
 
     @property
     def sop_class_uid(self) -> str:
@@ -246,7 +254,8 @@ class SecondaryCapture:
 
     def __repr__(self) -> str:
         ds = self._header
-        size = f"{int(ds.get('NumberOfFrames') or 1)} of {ds.get('Rows')} x {ds.get('Columns')}"
+        count = self._content.frame_count if isinstance(self._content, StoredCapture) else len(self._content.frames)
+        size = f"{count} of {ds.get('Rows')} x {ds.get('Columns')}"
         kind = "colour" if self.is_color else "grey"
         return f"SecondaryCapture({size} in {kind}, {len(self.references)} images)"
 
