@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,10 @@ __all__ = ["STEPS", "Done", "Recipe", "Run", "Step"]
 
 #: The steps of every recipe, in order; each is a command of its own.
 STEPS = ("cohort", "fetch", "labels", "train", "predict", "evaluate", "report")
+
+
+#: Steps that all processes of a distributed run do together; the others are done by the first process alone.
+_TOGETHER = ("train", "predict")
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,9 @@ class Run:
     seed : int
     data : str
         What it runs on.
+    leads : bool
+        False in the other processes of a distributed run: there a step leaves writing files to the first process, and
+        what it gives is not looked at.
     log : logging.Logger
         Says what happens, on the terminal and in ``log.txt``. Count things; never name a patient or a path of theirs.
     """
@@ -133,8 +141,9 @@ class Run:
         self.data = str(self.setting("recipe.data"))
         if self.data not in recipe.data:
             raise EncodingError(f"the {recipe.name} recipe runs on {', '.join(recipe.data)}, not on {self.data!r}")
+        self.leads = _is_first_process()
         self.output.mkdir(parents=True, exist_ok=True)
-        self.log = _logger(self.output / "log.txt", quiet)
+        self.log = _logger(self.output / "log.txt" if self.leads else None, quiet or not self.leads)
 
     # ------------------------------------------------------------------ what steps use
     def setting(self, name: str, default: Any = ...) -> Any:
@@ -216,6 +225,8 @@ class Run:
             Do it again, from nothing.
         """
         step = self.recipe.step(name)
+        if not self.leads:
+            return self._follow(step)
         state = self.path("state", f"{name}.json")
         if not force and self.is_done(step):
             self.log.info("%s: done before", name)
@@ -246,6 +257,26 @@ class Run:
         self.log.info("%s: done in %.1f s", name, marker.seconds)
         return marker
 
+    def _follow(self, step: Step) -> Marker:
+        """What the other processes of a distributed run do: take their part in a step, and wait for its end."""
+        parent, took_part = os.getppid(), step.name not in _TOGETHER
+        while True:
+            marker = self.marker(step.name)
+            if marker is not None and marker.status == DONE and self.is_done(step):
+                return marker
+            if not took_part and marker is not None and marker.status == BEGUN and self._is_ready(step, marker):
+                step.run(self)
+                took_part = True
+            if os.getppid() != parent:
+                raise SeriesError("the first process of this run has ended before its time")
+            time.sleep(0.5)
+
+    def _is_ready(self, step: Step, marker: Marker) -> bool:
+        try:
+            return marker.input == self.input_digest(step)
+        except SeriesError:
+            return False
+
     def do_all(self, names: Iterable[str] = STEPS, *, force: bool = False) -> None:
         """Do several steps, in their order."""
         wanted = set(names)
@@ -254,7 +285,15 @@ class Run:
                 self.do(step.name, force=force)
 
 
-def _logger(path: Path, quiet: bool) -> logging.Logger:
+def _is_first_process() -> bool:
+    """Whether this is the only process, or the first one, by what Lightning, torchrun or Slurm say."""
+    for name in ("RANK", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name]) == 0
+    return all(int(os.environ.get(name) or 0) == 0 for name in ("NODE_RANK", "LOCAL_RANK"))
+
+
+def _logger(path: Path | None, quiet: bool) -> logging.Logger:
     log = logging.getLogger(f"recipes.{path}")
     log.propagate = False
     log.setLevel(logging.INFO)
@@ -262,7 +301,9 @@ def _logger(path: Path, quiet: bool) -> logging.Logger:
         log.removeHandler(handler)
         handler.close()
     form = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S")
-    handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8")]
+    handlers: list[logging.Handler] = []
+    if path is not None:
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
     if not quiet:
         handlers.append(logging.StreamHandler())
     for handler in handlers:

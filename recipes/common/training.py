@@ -102,7 +102,8 @@ def fit(run: Run, *, data: Mapping[str, Any] | None = None) -> Any:
         run.log.info("train: goes on from the last checkpoint")
     with quiet():
         made.trainer.fit(made.model, datamodule=made.datamodule, ckpt_path=str(last) if last.exists() else None)
-    load_weights(made.model, best_checkpoint(run))
+    if run.leads:
+        load_weights(made.model, best_checkpoint(run))
     return made
 
 

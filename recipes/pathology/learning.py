@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import os
 from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
@@ -44,6 +43,8 @@ def train(run: Run) -> Done:
     if not parts["train"] or not parts["val"]:
         raise SeriesError(f"the parts train and val both need slides, found {dict(parts)}; choose more patients")
     made = fit(run, data=_data(run))
+    if not run.leads:
+        return Done()
     folder = run.path("train")
     curve = learning_curve(folder, _CURVE)
     out = StringIO()
@@ -106,7 +107,7 @@ def predict(run: Run) -> Done:
     """Predict the test slides: probabilities of tiles (fractional SEG), classes (label map SEG), a report a slide."""
     folder = run.path("predict")
     made = objects_of(run, folder, data=_data(run))
-    untrained = _untrained(run, made) if run.setting("recipe.predict.untrained", 0) else {}
+    untrained = _untrained(run, made) if run.leads and run.setting("recipe.predict.untrained", 0) else {}
     load_weights(made.model, best_checkpoint(run))
     card = read_card(run)
     algorithm = card.algorithm()
@@ -128,12 +129,13 @@ def predict(run: Run) -> Done:
     ]
     with quiet():
         made.trainer.predict(made.model, datamodule=made.datamodule, return_predictions=False)
-    if made.trainer.is_global_zero:
-        for series, file in predicted_slides(run).items():
-            report = folder / "reports" / f"{series}.sr.dcm"
-            if not report.exists():
-                slide = dml.open_slide(run.path("fetch", series))
-                slide_report(slide, dml.read_segmentation(file), algorithm).save(report)
+    if not run.leads:
+        return Done()
+    for series, file in predicted_slides(run).items():
+        report = folder / "reports" / f"{series}.sr.dcm"
+        if not report.exists():
+            slide = dml.open_slide(run.path("fetch", series))
+            slide_report(slide, dml.read_segmentation(file), algorithm).save(report)
     count = len(predicted_slides(run))
     run.log.info("predict: %d slides", count)
     outputs = sorted(folder.glob("*/*.dcm"))
@@ -225,8 +227,6 @@ def _untrained(run: Run, made: Any) -> dict[str, Any]:
     """Areas over test tiles of networks with random weights: the mean of several."""
     import torch
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return {}
     made.datamodule.setup("predict")
     data = made.datamodule.datasets["predict"]
     batches = [data.__getitems__(list(range(n, min(n + 64, len(data))))) for n in range(0, len(data), 64)]

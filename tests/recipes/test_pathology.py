@@ -208,6 +208,33 @@ def test_bundle_predicts_as_the_recipe_does(done, tmp_path):
     assert np.abs(one - other).max() <= 0.006
 
 
+@pytest.mark.ddp
+def test_two_processes_train_and_predict_together(done, tmp_path):
+    """The settings alone make it distributed; the first process does the rest, and every slide is there once."""
+    folder = tmp_path / "two"
+    copied(done, folder, {"train", "predict"})
+    arguments = ["recipe", "run", "pathology", "--output", str(folder), *TINY]
+    arguments += ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    environment.pop("LOCAL_RANK", None)
+    ended = subprocess.run(
+        [sys.executable, "-m", "dicom_ml.cli", *arguments], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    run = tiny(folder, *arguments[-3:])
+    assert all(run.is_done(step) for step in RECIPE.steps)
+    assert predicted_slides(run).keys() == predicted_slides(done).keys()
+    assert len(list(folder.glob("predict/probabilities/*.dcm"))) == done.facts("predict")["slides"]
+    assert run.path("log.txt").read_text().count("train: begins") == 1
+
+
+def copied(done, folder, without) -> None:
+    """A copy of a run that has not come to some steps."""
+    shutil.copytree(done.output, folder, ignore=lambda where, names: ({"store", "log.txt"} | without) & set(names))
+    for name in {*without, "evaluate", "report"}:
+        (folder / "state" / f"{name}.json").unlink()
+
+
 def test_same_seed_same_figures(done, tmp_path):
     again = tiny(tmp_path)
     again.do_all()
@@ -220,9 +247,7 @@ def test_same_seed_same_figures(done, tmp_path):
 def test_prediction_that_was_killed_goes_on(done, tmp_path):
     """SIGKILL in the middle of predict, then the same command again: each object once, none missing, all the same."""
     folder = tmp_path / "killed"
-    shutil.copytree(done.output, folder, ignore=lambda where, names: {"predict", "store"} & set(names))
-    for name in ("predict", "evaluate", "report"):
-        (folder / "state" / f"{name}.json").unlink()
+    copied(done, folder, {"predict"})
     arguments = ["recipe", "run", "pathology", "--output", str(folder), *TINY]
     code = (
         "import sys, time; from recipes.pathology import model; plain = model.TileClassifier.predict_step\n"
