@@ -109,7 +109,8 @@ def bootstrap_auc(
     -------
     dict
         ``"auc"``: one number a class; ``"interval"``: lower and upper bound a class; ``"mean"`` and
-        ``"mean_interval"``: of the mean over classes. Draws in which a class is absent do not count for it.
+        ``"mean_interval"``: of the mean over classes. Draws in which a class is absent do not count for it; what cannot
+        be computed is None.
     """
     known, scores = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     names, group = np.unique(np.arange(len(known)) if groups is None else np.asarray(groups), return_inverse=True)
@@ -129,9 +130,9 @@ def bootstrap_auc(
     tails = [(1 - level) / 2, (1 + level) / 2]
     whole = ~np.isnan(drawn).any(axis=1)
     return {
-        "auc": auc.tolist(),
+        "auc": [_number(value) for value in auc],
         "interval": [_quantiles(drawn[~np.isnan(drawn[:, c]), c], tails) for c in range(classes)],
-        "mean": float(auc.mean()),
+        "mean": _number(auc.mean()),
         "mean_interval": _quantiles(drawn[whole].mean(axis=1), tails),
         "level": level,
         "draws": count,
@@ -140,8 +141,13 @@ def bootstrap_auc(
     }
 
 
-def _quantiles(values: FloatArray, tails: Sequence[float]) -> list[float]:
-    return [float("nan")] * 2 if not len(values) else [float(v) for v in np.quantile(values, tails)]
+def _quantiles(values: FloatArray, tails: Sequence[float]) -> list[float | None]:
+    return [None, None] if not len(values) else [_number(v) for v in np.quantile(values, tails)]
+
+
+def _number(value: Any) -> float | None:
+    """A number that JSON can hold."""
+    return float(value) if np.isfinite(value) else None
 
 
 def confusion_matrix(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> npt.NDArray[np.int64]:

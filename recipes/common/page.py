@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 from dicom_ml.view.page import Page
@@ -48,6 +49,9 @@ def end_page(page: Page, run: Run) -> None:
     page.text("The settings of this run are in config.yaml beside this page; the same seed gives the same figures.")
 
 
-def interval(value: float, bounds: Any) -> str:
+def interval(value: float | None, bounds: Sequence[float | None] = ()) -> str:
     """A figure and its interval, as text."""
-    return f"{value:.3f} ({bounds[0]:.3f} to {bounds[1]:.3f})"
+    if value is None:
+        return "not defined"
+    low, high = bounds or (None, None)
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f} to {high:.3f})"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 import dicom_ml as dml
 from recipes.common.metrics import bootstrap_auc, confusion_matrix
+from recipes.common.page import interval
 from recipes.common.run import Done, Run
 from recipes.common.state import write_json, write_text
 from recipes.pathology.classes import CLASSES, QUESTION, class_of_report
@@ -98,10 +99,10 @@ def evaluate(run: Run) -> Done:
     for part in sorted({one.part for one in found}):
         parts[part] = _figures([one for one in found if one.part == part], draws, run.seed)
         run.log.info(
-            "evaluate: %s: AUC by slide %.3f, by tile %.3f, %d of %d slides right",
+            "evaluate: %s: AUC by slide %s, by tile %s, %d of %d slides right",
             part,
-            parts[part]["slide"]["mean"],
-            parts[part]["tile"]["mean"],
+            interval(parts[part]["slide"]["mean"]),
+            interval(parts[part]["tile"]["mean"]),
             np.trace(parts[part]["confusion"]),
             parts[part]["slide"]["items"],
         )
