@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Consensus", "box_overlaps", "merged"]
 
 FloatArray = npt.NDArray[np.float64]
-_BOXES = ("mean", "median", "union", "intersection")
+_BOXES = ("mean", "median", "union", "intersection", "voxels")
+#: Gives the box of what several detections have in common, for one list of them for each reader.
+Agreement = Callable[[Sequence[Sequence["Detection"]]], tuple[FloatArray, FloatArray] | None]
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,12 @@ class Consensus:
         Intersection over union from which boxes overlap.
     min_readers : int
         Reports that must show a finding; others are left out.
-    box : {"mean", "median", "union", "intersection"}
-        The box that stands for all, of one box for each report: several of one report are joined first. Findings
-        whose boxes have nothing in common have no intersection and are left out.
+    box : {"mean", "median", "union", "intersection", "voxels"}
+        The box that stands for all, of one box for each report: several of one report are joined first. ``"voxels"``
+        is the box of the voxels that at least ``agreement`` of the readers mark, by their outlines or segments.
+        Findings that have nothing in common have no such box and are left out.
+    agreement : float
+        Share of the readers of a finding.
     label : {"majority", "median", "highest", "lowest", "first", "error"}
         Their class.
 
@@ -49,6 +54,7 @@ class Consensus:
     overlap: float = 0.5
     min_readers: int = 1
     box: str = "mean"
+    agreement: float = 0.5
     label: str = "majority"
 
     def __post_init__(self) -> None:
@@ -56,14 +62,14 @@ class Consensus:
             raise EncodingError(f"by is 'tracking' or 'overlap', found {self.by!r}")
         if self.box not in _BOXES or self.label not in SEVERAL:
             raise EncodingError(f"box is one of {', '.join(_BOXES)}, label of {', '.join(SEVERAL)}; found {self!r}")
-        if not 0 < self.overlap <= 1:
-            raise EncodingError(f"overlap lies above 0 and up to 1, found {self.overlap}")
+        if not (0 < self.overlap <= 1 and 0 < self.agreement <= 1):
+            raise EncodingError(f"overlap and agreement lie above 0 and up to 1, found {self!r}")
 
 
-def merged(found: Sequence[Detection], how: Consensus) -> list[Detection]:
-    """One detection for each finding, in the order in which findings first appear."""
+def merged(found: Sequence[Detection], how: Consensus, agreement: Agreement | None = None) -> list[Detection]:
+    """One detection for each finding, in the order in which findings first appear; ``agreement`` is for voxels."""
     clusters = _by_overlap(found, how.overlap) if how.by == "overlap" else _by_tracking(found)
-    merged_ones = (_one([found[i] for i in cluster], how) for cluster in clusters)
+    merged_ones = (_one([found[i] for i in cluster], how, agreement) for cluster in clusters)
     return [one for one in merged_ones if one is not None]
 
 
@@ -103,16 +109,23 @@ def box_overlaps(low: FloatArray, high: FloatArray) -> FloatArray:
     return np.asarray(shared / np.maximum(size[:, None] + size[None] - shared, 1e-12))
 
 
-def _one(members: Sequence[Detection], how: Consensus) -> Detection | None:
+def _one(members: Sequence[Detection], how: Consensus, agreement: Agreement | None) -> Detection | None:
     readers = sorted({d.reader for d in members})
     if len(readers) < how.min_readers:
         return None
+    each = [[d for d in members if d.reader == reader] for reader in readers]
     lows, highs = [], []
-    for reader in readers:
-        own = [d for d in members if d.reader == reader]
+    for own in each:
         lows.append(np.min([d.low for d in own], axis=0))
         highs.append(np.max([d.high for d in own], axis=0))
-    if how.box in ("mean", "median"):
+    if how.box == "voxels":
+        if agreement is None:
+            raise EncodingError("voxels are agreed on by readers of images in space only; choose another box=")
+        common = agreement(each)
+        if common is None:
+            return None
+        low, high = common
+    elif how.box in ("mean", "median"):
         middle = np.mean if how.box == "mean" else np.median
         low, high = middle(lows, axis=0), middle(highs, axis=0)
     elif how.box == "union":

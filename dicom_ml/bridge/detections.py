@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.bridge.consensus import Consensus, merged
+from dicom_ml.bridge.consensus import Agreement, Consensus, merged
 from dicom_ml.bridge.image_grid import PlacedImage
 from dicom_ml.bridge.region_bounds import Elsewhere, RegionBounds, segmentations_by_uid
+from dicom_ml.bridge.region_labels import RegionPainter
 from dicom_ml.bridge.report_classes import ReportClasses, settle_labels
 from dicom_ml.errors import DicomMLWarning, EncodingError
 from dicom_ml.objects.report import MeasurementGroup, Report, SegmentReference, read_report
@@ -44,6 +45,8 @@ class Detection:
     tracking_uid : str
     reader : int
         Place of its report among those given.
+    group : MeasurementGroup, optional
+        That it was made of.
     """
 
     low: FloatArray
@@ -52,6 +55,7 @@ class Detection:
     score: float = float("nan")
     tracking_uid: str = ""
     reader: int = 0
+    group: MeasurementGroup | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +136,14 @@ class ReportTargets:
             raise EncodingError("the image has no place in space, so boxes on it have no millimetres")
         opened = opened_reports(reports, image)
         onto = None if flat else "world" if space == "world" else image.grid
-        extents = RegionBounds(image.source, onto, opened_segmentations(segmentations, opened), self.point_size)
+        masks = opened_segmentations(segmentations, opened)
+        extents = RegionBounds(image.source, onto, masks, self.point_size)
         found: list[Detection] = []
         for reader, (report, _) in enumerate(opened):
             own = [d for group in report.groups if (d := self._detection(group, extents, reader)) is not None]
             found += own
         if self.consensus is not None:
-            found = merged(found, self.consensus)
+            found = merged(found, self.consensus, None if flat else self._agreement(extents))
         columns = dimensions or (2 if flat else image.dimensions)
         if columns == 2 and not flat:
             assert image.grid is not None
@@ -160,7 +165,18 @@ class ReportTargets:
             raise Elsewhere(f"{error}; pass elsewhere='drop' to leave such groups out") from error
         if bounds is None:
             return None
-        return Detection(*bounds, label, _score(group), group.tracking_uid or "", reader)
+        return Detection(*bounds, label, _score(group), group.tracking_uid or "", reader, group)
+
+    def _agreement(self, extents: RegionBounds) -> Agreement:
+        """Boxes of the voxels that readers agree on."""
+        painter = RegionPainter(extents.source, extents.segmentations, self.point_size)
+        share = self.consensus.agreement if self.consensus is not None else 1.0
+
+        def common(readers: Sequence[Sequence[Detection]]) -> tuple[FloatArray, FloatArray] | None:
+            window = painter.agreed([[d.group for d in own if d.group is not None] for own in readers], share)
+            return None if window is None else extents.of_mask(*window)
+
+        return common
 
     # ------------------------------------------------------------------ classes of whole images
     def label(self, reports: Any) -> int:

@@ -26,7 +26,14 @@ from dicom_ml.objects.report.regions import Region, Shape
 from dicom_ml.objects.segmentation import Segmentation
 from dicom_ml.source import SourceSeries
 
-__all__ = ["Elsewhere", "RegionBounds", "point_diameter", "segmentations_by_uid"]
+__all__ = [
+    "Elsewhere",
+    "RegionBounds",
+    "filled_part",
+    "point_diameter",
+    "segment_masks",
+    "segmentations_by_uid",
+]
 
 FloatArray = npt.NDArray[np.float64]
 Bounds = tuple[FloatArray, FloatArray]
@@ -135,22 +142,21 @@ class RegionBounds:
 
     # ------------------------------------------------------------------ segments
     def _segment(self, region: SegmentReference | FrameReference) -> Bounds:
-        uid = region.reference.sop_instance_uid
-        given = region.segmentation if isinstance(region.segmentation, Segmentation) else self.segmentations.get(uid)
-        if given is None:
-            raise Elsewhere(f"a region is a segment of {uid}; give that segmentation with the report")
         if self.onto is None:
             raise Elsewhere("a region is a segment, and the image has no place in space to put it")
-        if isinstance(region, SegmentReference):
-            grid, mask = _segment_mask(given, region.number, self.source)
-            found = [(grid, mask)]
-        else:
-            found = [_frame_mask(given, number) for number in region.frames]
+        found = segment_masks(region, self.segmentations, self.source)
         bounds = [_mask_bounds(mask, edge_change(grid, self.onto)) for grid, mask in found if mask.any()]
         if not bounds:
+            uid = region.reference.sop_instance_uid
             raise GeometryError(f"a region is a segment of {uid} that holds no voxel")
         lows, highs = zip(*bounds, strict=True)
         return np.min(lows, axis=0), np.max(highs, axis=0)
+
+    def of_mask(self, start: Sequence[int], mask: npt.NDArray[np.bool_]) -> Bounds:
+        """Lowest and highest coordinates of voxels of the series, a part of it that begins at ``start``."""
+        assert self.source.grid is not None and self.onto is not None
+        moved = self.source.grid.crop([int(n) for n in start], mask.shape)
+        return _mask_bounds(mask, edge_change(moved, self.onto))
 
 
 def point_diameter(size: Any, group: MeasurementGroup | None) -> float:
@@ -224,15 +230,43 @@ def _corner_points(shape: Shape) -> FloatArray:
 
 def _mask_bounds(mask: npt.NDArray[Any], matrix: FloatArray) -> Bounds:
     """Bounds of a mask's voxels after an affine change: exact where axes stay axes, else those of their box."""
-    ends = []
-    for axis in range(3):
-        some = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        ends.append((int(some[0]), int(some[-1]) + 1))
-    center, half = _extent(Box([a for a, _ in ends], [b for _, b in ends]), matrix)
+    part = filled_part(mask)
+    assert part is not None
+    center, half = _extent(Box([s.start for s in part], [s.stop for s in part]), matrix)
     return center - half, center + half
 
 
 # ---------------------------------------------------------------------- masks of segments
+def segment_masks(
+    region: SegmentReference | FrameReference, segmentations: Mapping[str, Segmentation], source: SourceSeries
+) -> list[tuple[Grid, npt.NDArray[np.bool_]]]:
+    """Voxels of a region that is a segment, or frames of one, each on a lattice of its own.
+
+    Raises
+    ------
+    Elsewhere
+        If its segmentation is not at hand.
+    """
+    uid = region.reference.sop_instance_uid
+    given = region.segmentation if isinstance(region.segmentation, Segmentation) else segmentations.get(uid)
+    if given is None:
+        raise Elsewhere(f"a region is a segment of {uid}; give that segmentation with the report")
+    if isinstance(region, SegmentReference):
+        return [_segment_mask(given, region.number, source)]
+    return [_frame_mask(given, number) for number in region.frames]
+
+
+def filled_part(mask: npt.NDArray[Any]) -> tuple[slice, slice, slice] | None:
+    """The smallest part of an array that holds all that is not empty; None where all is."""
+    ends = []
+    for axis in range(3):
+        some = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not len(some):
+            return None
+        ends.append(slice(int(some[0]), int(some[-1]) + 1))
+    return ends[0], ends[1], ends[2]
+
+
 def _segment_mask(seg: Segmentation, number: int, source: SourceSeries) -> tuple[Grid, npt.NDArray[np.bool_]]:
     """Grid and voxels of a segment: on its own lattice, or where its frames form none, on that of the images."""
     if seg.is_tiled:

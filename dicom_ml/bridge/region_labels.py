@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.bridge.region_bounds import Elsewhere, point_diameter
-from dicom_ml.errors import EncodingError, GeometryError
+from dicom_ml.bridge.region_bounds import Elsewhere, filled_part, point_diameter, segment_masks
+from dicom_ml.errors import GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.report import (
     Box,
@@ -83,7 +83,7 @@ class RegionPainter:
 
     def _region(self, region: Region, group: MeasurementGroup) -> Iterator[Window]:
         if isinstance(region, SegmentReference | FrameReference):
-            yield self._segment(region)
+            yield from self._segment(region)
             return
         pieces = region.pieces if isinstance(region, Contours) else (region,)
         outlines: dict[int, list[FloatArray]] = {}
@@ -194,15 +194,58 @@ class RegionPainter:
         yield (int(start[0]), int(start[1]), int(start[2])), inside
 
     # ------------------------------------------------------------------ segments
-    def _segment(self, region: SegmentReference | FrameReference) -> Window:
-        uid = region.reference.sop_instance_uid
-        given = region.segmentation if isinstance(region.segmentation, Segmentation) else self.segmentations.get(uid)
-        if given is None:
-            raise Elsewhere(f"a region is a segment of {uid}; give that segmentation with the report")
-        if isinstance(region, FrameReference):
-            raise EncodingError("a region is a frame of a segmentation; load the segmentation itself as a label map")
-        mask = given.label_map(on=self.source, segments=[region.number], overlap="first", outside="drop", resample=True)
-        return (0, 0, 0), mask != 0
+    def _segment(self, region: SegmentReference | FrameReference) -> Iterator[Window]:
+        for grid, mask in segment_masks(region, self.segmentations, self.source):
+            part = filled_part(mask)
+            if part is None:
+                continue
+            inner = grid.crop([s.start for s in part], [s.stop - s.start for s in part])
+            alignment = inner.align(self.grid)
+            if alignment is not None:
+                start = alignment.start(inner.shape)
+                yield from self._clipped(start, alignment.reorder(mask[part]))
+                continue
+            # a lattice of its own: nearest neighbours, where it reaches
+            corners = np.array([[(0, n)[b >> i & 1] for i, n in enumerate(inner.shape)] for b in range(8)]) - 0.5
+            reach = self.grid.to_index(inner.to_lps(corners)) + 0.5
+            low, high = self._range(reach.min(axis=0) - 0.5, reach.max(axis=0) + 0.5, self.grid.shape)
+            if (low < high).all():
+                first = int(low[0]), int(low[1]), int(low[2])
+                onto = self.grid.crop(first, [int(n) for n in high - low])
+                yield first, nearest_labels(mask[part].astype(np.uint8), inner, onto) != 0
+
+    def _clipped(self, start: Sequence[int], mask: npt.NDArray[np.bool_]) -> Iterator[Window]:
+        first = np.clip(start, 0, self.grid.shape)
+        last = np.clip(np.add(start, mask.shape), 0, self.grid.shape)
+        if (first < last).all():
+            where = tuple(slice(a, b) for a, b in zip(first - start, last - start, strict=True))
+            yield (int(first[0]), int(first[1]), int(first[2])), mask[where]
+
+    # ------------------------------------------------------------------ agreement
+    def agreed(self, readers: Sequence[Sequence[MeasurementGroup]], share: float) -> Window | None:
+        """Voxels that at least a share of several readers mark; None where there is none.
+
+        Parameters
+        ----------
+        readers : sequence of sequence of MeasurementGroup
+            What each of them outlined.
+        share : float
+        """
+        per_reader = [[w for group in own for w in self.windows(group)] for own in readers]
+        every = [window for own in per_reader for window in own]
+        if not every:
+            return None
+        first = np.min([start for start, _ in every], axis=0)
+        last = np.max([np.add(start, mask.shape) for start, mask in every], axis=0)
+        counts = np.zeros(last - first, dtype=np.uint16)
+        for own in per_reader:
+            marked = np.zeros(counts.shape, dtype=bool)
+            for start, mask in own:
+                where = tuple(slice(a, a + n) for a, n in zip(np.subtract(start, first), mask.shape, strict=True))
+                marked[where] |= mask
+            counts += marked
+        found = counts >= max(1e-9, share * len(readers) - 1e-9)
+        return ((int(first[0]), int(first[1]), int(first[2])), found & (counts > 0)) if found.any() else None
 
 
 def _centers(start: Array, stop: Array) -> FloatArray:

@@ -19,18 +19,9 @@ from dicom_ml.geometry import from_monai
 from dicom_ml.transforms import LoadAnnotations, LoadAnnotationsd, LoadAnnotationsDict, LoadDicomd, LoadReportd
 from tests.data.slides import make
 from tests.reading._make import OBLIQUE, Series
+from tests.transforms.reports import CYST, NET, NODULE, group, saved
 
-NET = dml.Algorithm("NoduleNet", "1.0")
-NODULE, CYST = "SCT:27925004", "SCT:367643001"
 TRIANGLE = np.array([(1.2, 1), (1.1, 9.5), (12.3, 3)])
-
-
-def group(region=None, finding=NODULE, **more) -> dml.MeasurementGroup:
-    return dml.MeasurementGroup(finding=finding, region=region, **more)
-
-
-def saved(path, volume, *groups, **options) -> str:
-    return dml.Report(volume, groups, NET, **options).save(path)
 
 
 def array_of(tensor) -> np.ndarray:
@@ -192,6 +183,9 @@ def test_segments_are_their_voxels(case, tmp_path):
     data = {"image": str(case.series), "label": report, "seg": str(case.seg)}
     item = Compose([LoadDicomd("image"), LoadAnnotationsDict("label", segmentation_key="seg")])(data)
     assert np.array_equal(array_of(item["label"])[0], case.labels > 0)
+    frames = [group(dml.SegmentationFrame(seg, n + 1)) for n in range(seg.frame_count)]
+    every = saved(tmp_path / "f.dcm", case.volume, *frames)
+    assert np.array_equal(array_of(LoadAnnotations()(every, case.volume, seg))[0], case.labels > 0)
     with pytest.raises(GeometryError, match="give that segmentation with the report; pass elsewhere='drop'"):
         LoadAnnotations()(report, case.volume)
 

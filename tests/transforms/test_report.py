@@ -43,7 +43,6 @@ from dicom_ml.errors import CodeError, DicomMLWarning, EncodingError, GeometryEr
 from dicom_ml.geometry import Grid, to_monai
 from dicom_ml.source import SourceSeries
 from dicom_ml.transforms import (
-    Consensus,
     DicomReader,
     LoadDicomd,
     LoadReport,
@@ -54,23 +53,9 @@ from dicom_ml.transforms import (
 )
 from tests.reading._make import OBLIQUE, Series
 from tests.series import write_series
+from tests.transforms.reports import CYST, MALIGNANCY, NET, NODULE, group, rated, saved
 
-NET = dml.Algorithm("NoduleNet", "1.0")
-NODULE, CYST = "SCT:27925004", "SCT:367643001"
-MALIGNANCY = "RADLEX:RID36042"
 START, STOP = (3, 4, 5), (7, 9, 11)
-
-
-def saved(path, volume, *groups, **options) -> str:
-    return dml.Report(volume, groups, NET, **options).save(path)
-
-
-def group(region=None, finding=NODULE, **more) -> dml.MeasurementGroup:
-    return dml.MeasurementGroup(finding=finding, region=region, **more)
-
-
-def rated(value, region=None, **more) -> dml.MeasurementGroup:
-    return group(region, evaluations=[dml.Evaluation(MALIGNANCY, value)], **more)
 
 
 def marked(item: dict) -> dict:
@@ -367,46 +352,6 @@ def test_classes_of_whole_images(case, tmp_path):
     item = LoadReportd("report", classes=ratings, kind="class", question=MALIGNANCY, missing=7)({"report": nothing})
     assert item["label"] == 7 and "box" not in item
     assert LoadReport([NODULE, CYST], "classes")(report).tolist() == [1, 0]
-
-
-# ---------------------------------------------------------------------- several readers
-@pytest.fixture
-def readers(case, tmp_path):
-    boxes = [((3, 4, 5), (7, 9, 11)), ((3, 5, 5), (7, 10, 11)), ((3, 6, 5), (7, 11, 11))]
-    grades = ["99LIDCQIICR:901", "99LIDCQIICR:905", "99LIDCQIICR:905"]
-    files = []
-    for i, (box, grade) in enumerate(zip(boxes, grades, strict=True)):
-        own = [rated(grade, dml.Box(*box), tracking_id="N1", tracking_uid="2.25.1")]
-        own += [rated(grade, dml.Box((0, 0, 0), (2, 2, 2)), tracking_uid=f"2.25.{10 + i}")] if i < 2 else []
-        files.append(saved(tmp_path / f"{i}.dcm", case.volume, *own))
-    return files
-
-
-def test_readers_are_joined(case, readers):
-    ratings = {"99LIDCQIICR:901": 0, "99LIDCQIICR:905": 1}
-
-    def load(**how):
-        consensus = Consensus(**how) if how else None
-        loaded = LoadReport(ratings, question=MALIGNANCY, consensus=consensus)(readers, case.volume)
-        return loaded["boxes"].tolist(), loaded["labels"].tolist()
-
-    assert len(load()[0]) == 5
-    assert load(by="tracking", min_readers=2) == ([[5, 5, 3, 11, 10, 7]], [1])
-    assert load(min_readers=2, box="union")[0] == [[5, 4, 3, 11, 11, 7]]
-    assert load(min_readers=2, box="intersection", label="lowest") == ([[5, 6, 3, 11, 9, 7]], [0])
-    assert load()[1] == [0, 0, 1, 1, 1] and len(load(by="tracking")[0]) == 3
-    boxes, labels = load(by="overlap", overlap=0.6)
-    assert boxes == [[5, 5, 3, 11, 10, 7], [0, 0, 0, 2, 2, 2]] and labels == [1, 0]
-    assert len(load(by="overlap", overlap=0.9)[0]) == 4
-
-
-def test_keys_are_readers(case, readers):
-    keys = ["a", "b", "c"]
-    item = LoadDicomd("image")({"image": str(case.series)} | dict(zip(keys, readers, strict=True)))
-    load = LoadReportd(keys, consensus=Consensus(min_readers=3))
-    assert load(item)["box"].tolist() == [[5, 5, 3, 11, 10, 7]]
-    joined = LoadReportd("a", consensus=Consensus(min_readers=3))({**item, "a": readers})
-    assert joined["box"].tolist() == [[5, 5, 3, 11, 10, 7]] and joined["a"] == readers[0]
 
 
 # ---------------------------------------------------------------------- travel
