@@ -28,6 +28,7 @@ from recipes.pathology.classes import CLASSES, QUESTION
 from recipes.pathology.data import slides_of
 from recipes.pathology.evaluation import slide_results
 from recipes.pathology.learning import predicted_slides, slide_report, tile_pixels
+from recipes.pathology.model import TileClassifier
 from recipes.pathology.recipe import RECIPE
 from tests import judges
 
@@ -206,6 +207,28 @@ def test_bundle_predicts_as_the_recipe_does(done, tmp_path):
     assert own.grid.shape == recipes.grid.shape
     one, other = (seg.read_region((0, 0), shape, channels=True) for seg in (own, recipes))
     assert np.abs(one - other).max() <= 0.006
+
+
+def test_training_that_was_stopped_ends_as_one_that_was_not(done, tmp_path, monkeypatch):
+    """The same weights, and a learning curve of all epochs."""
+    copied(done, tmp_path / "whole", {"train", "predict"})
+    copied(done, tmp_path / "parts", {"train", "predict"})
+    whole = tiny(tmp_path / "whole", "--trainer.max_epochs=3")
+    whole.do("train")
+
+    def stop(self) -> None:
+        if self.current_epoch == 2:
+            raise RuntimeError("the power went out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TileClassifier, "on_train_epoch_start", stop)
+        with pytest.raises(RuntimeError, match="power"):
+            tiny(tmp_path / "parts", "--trainer.max_epochs=3").do("train")
+    parts = tiny(tmp_path / "parts", "--trainer.max_epochs=3")
+    parts.do("train")
+    assert parts.marker("train").starts == 2
+    assert parts.facts("train") == whole.facts("train")
+    assert parts.path("train", "curve.csv").read_text() == whole.path("train", "curve.csv").read_text()
 
 
 @pytest.mark.ddp
