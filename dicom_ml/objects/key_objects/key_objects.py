@@ -13,13 +13,13 @@ from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.objects.derived import Description, describe
 from dicom_ml.objects.key_objects.document import DESCRIPTION, KEY_OBJECT_SELECTION, content_of, selection_bytes
-from dicom_ml.objects.key_objects.selecting import Selector
+from dicom_ml.objects.key_objects.selecting import Selector, record_of
 from dicom_ml.objects.key_objects.titles import MODIFIER, REJECTIONS, check_modifiers, parse_title
 from dicom_ml.objects.report.canvas import Canvas, array_canvas, rebase_slice
 from dicom_ml.objects.report.context import Observer, default_observer, observer_of, read_observers
 from dicom_ml.objects.report.document import StoredDocument, read_document
 from dicom_ml.objects.report.items import ContentItem, Reference
-from dicom_ml.source import SourceSeries, as_source
+from dicom_ml.source import SourceSeries
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -82,7 +82,7 @@ class KeyObjects:
         deterministic: bool = False,
         **settings: Any,
     ) -> None:
-        record = as_source(source).check()
+        record = record_of(source)
         selector = Selector(source, record)
         self._stored: StoredDocument | None = None
         self._source: SourceSeries | None = record
@@ -187,12 +187,12 @@ class KeyObjects:
         on : Volume or SourceSeries
             Of a cropped or resampled volume, slices that are no slices of its series are left out.
         """
-        record = as_source(on)
+        record = record_of(on)
         canvas, array = Canvas.of(record), array_canvas(on, record)
         chosen = {r.sop_instance_uid: set[int]() for r in self.references}
         for r in self.references:
             chosen[r.sop_instance_uid].update(r.frames or (0,))
-        depth = record.grid.shape[0] if array is None or array.grid is None else array.grid.shape[0]  # type: ignore[union-attr]
+        depth = len(canvas.references) if array is None or array.grid is None else array.grid.shape[0]
         found = []
         for place in range(depth):
             d = place if array is None else rebase_slice(place, array, canvas)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dicom_ml.errors import EncodingError
+from dicom_ml.errors import EncodingError, GeometryError, SeriesError
 from dicom_ml.objects.report.canvas import Canvas, array_canvas, rebase_slice
 from dicom_ml.objects.report.items import Reference
 from dicom_ml.objects.report.segments import SegmentationFrame, SegmentReference
-from dicom_ml.source import SourceSeries, as_source
+from dicom_ml.source import SourceSeries, as_source, copied_attributes
 
-__all__ = ["Selector", "reference_to", "value_type_of"]
+__all__ = ["Selector", "datasets_of", "record_of", "reference_to", "value_type_of"]
 
 _ROOT = "1.2.840.10008.5.1.4.1.1."
 _WAVEFORMS = (_ROOT + "9.",)
@@ -67,6 +67,48 @@ def reference_to(thing: Any) -> Reference:
     if not (found.sop_class_uid and found.sop_instance_uid and found.series_instance_uid):
         raise EncodingError("an object without SOP class, SOP instance or series UID cannot be referred to")
     return found
+
+
+def datasets_of(source: Any) -> list[Any]:
+    """The pydicom data sets of images that a source was given as; none where it is something else."""
+    given = [source] if hasattr(source, "SOPClassUID") else source
+    if isinstance(given, list | tuple) and given and all(hasattr(ds, "Rows") for ds in given):
+        return list(given)
+    return []
+
+
+def record_of(source: Any) -> SourceSeries:
+    """As :func:`~dicom_ml.source.as_source`, and of data sets that form no stack a record without a grid.
+
+    Images are marked, captured or shown wherever they lie: cine loops, localizers, projections.
+
+    Raises
+    ------
+    EncodingError, SeriesError
+        If the source is no source, or data sets are of several series or without UIDs.
+    """
+    datasets = datasets_of(source)
+    try:
+        return as_source(source).check()
+    except (SeriesError, GeometryError):
+        keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+        whole = datasets and all(ds.get(keyword) for ds in datasets for keyword in keywords)
+        if not whole or any(len({str(ds.get(k)) for ds in datasets}) > 1 for k in keywords[:2]):
+            raise
+    counts = [max(1, int(ds.get("NumberOfFrames") or 1)) for ds in datasets]
+    frames = len(datasets) == 1 and counts[0] > 1  # frames of one image count as its slices
+    first = datasets[0]
+    repeat = counts[0] if frames else 1
+    return SourceSeries(
+        modality=str(first.get("Modality") or ""),
+        study_instance_uid=str(first.StudyInstanceUID),
+        series_instance_uid=str(first.SeriesInstanceUID),
+        frame_of_reference_uid=str(first.get("FrameOfReferenceUID") or ""),
+        sop_class_uids=tuple(str(ds.SOPClassUID) for ds in datasets) * repeat,
+        sop_instance_uids=tuple(str(ds.SOPInstanceUID) for ds in datasets) * repeat,
+        frame_numbers=tuple(range(1, repeat + 1)) if frames else None,
+        attributes=copied_attributes(first),
+    )
 
 
 class Selector:
@@ -136,7 +178,7 @@ class Selector:
         ):
             yield reference_to(chosen)
         else:
-            record = as_source(chosen).check()
+            record = record_of(chosen)
             self.records.setdefault(record.study_instance_uid, record)
             for uid in record.instances:
                 yield self._of(record, uid)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dicom_ml.errors import EncodingError
-from dicom_ml.objects.key_objects.selecting import Selector
+from dicom_ml.objects.key_objects.selecting import Selector, datasets_of, record_of
 from dicom_ml.objects.presentation.areas import DisplayedArea
 from dicom_ml.objects.presentation.lookup import VOI, LookupTable, Rescale
 from dicom_ml.objects.report.canvas import Canvas, array_canvas
 from dicom_ml.objects.report.items import Reference
-from dicom_ml.source import SourceSeries, as_source
+from dicom_ml.source import SourceSeries
 
 __all__ = ["Images"]
 
@@ -46,7 +46,7 @@ class Images:
         EncodingError
             If the source has no such image.
         """
-        record = as_source(source).check()
+        record = record_of(source)
         found = Selector(source, record).references(images)
         other = [r for r in found if r.series_instance_uid != record.series_instance_uid]
         if other:
@@ -115,7 +115,7 @@ class Images:
         if record.grid is not None:
             rows, columns = record.grid.shape[1:]
             return [DisplayedArea((0, 0), (rows, columns), mode, (record.grid.spacing[1], record.grid.spacing[2]))]
-        datasets = self._datasets()
+        datasets = datasets_of(self.given)
         if not datasets:
             raise EncodingError(
                 "how large the images are is not known: pass the data sets as the source, or "
@@ -143,12 +143,6 @@ class Images:
             return list(groups)
         return [replace(area, images=tuple(references)) for area, references in groups.items()]
 
-    def _datasets(self) -> list[Any]:
-        given = [self.given] if hasattr(self.given, "SOPClassUID") else self.given
-        if isinstance(given, list | tuple) and given and all(hasattr(ds, "Rows") for ds in given):
-            return list(given)
-        return []
-
     # ------------------------------------------------------------------ what values mean
     def rescale(self) -> Rescale | None:
         """The rescale that all images have; None for images without.
@@ -158,7 +152,7 @@ class Images:
         EncodingError
             If it is not known, or images differ.
         """
-        datasets = self._datasets()
+        datasets = datasets_of(self.given)
         if datasets:
             found = {
                 (float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0)), str(ds.get("RescaleType", "")))
@@ -212,7 +206,7 @@ class Images:
 
         found: dict[VOI, list[Reference]] = {}
         by_uid = {r.sop_instance_uid: r for r in self.references}
-        for ds in self._datasets():
+        for ds in datasets_of(self.given):
             offered = read_voi_items(ds)
             if str(ds.SOPInstanceUID) in by_uid and offered:
                 found.setdefault(offered[0], []).append(by_uid[str(ds.SOPInstanceUID)])
@@ -223,6 +217,25 @@ class Images:
             "whole range; a Volume brings the window of its files, where they have one for each image"
         )
 
+    def check_color(self, color: bool) -> None:
+        """Whether images that are known to be in colour, or in grey, are shown as such.
+
+        Raises
+        ------
+        EncodingError
+            If they are not.
+        """
+        known = {
+            ds.get("SamplesPerPixel") == 3 or ds.get("PhotometricInterpretation") == "PALETTE COLOR"
+            for ds in datasets_of(self.given)
+        }
+        if known == {not color}:
+            raise EncodingError(
+                "the images are in colour: their state is of kind='color'"
+                if not color
+                else "the images are in grey: their state is of kind='grayscale' or 'pseudo-color'"
+            )
+
     def inverted(self) -> bool:
         """Whether low values are meant to be bright (MONOCHROME1).
 
@@ -231,7 +244,7 @@ class Images:
         EncodingError
             If it is not known, of a modality of which either is common.
         """
-        datasets = self._datasets()
+        datasets = datasets_of(self.given)
         if datasets:
             return str(datasets[0].get("PhotometricInterpretation")) == "MONOCHROME1"
         known = getattr(self.given, "inverted", None)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dicom_ml.encoding.writer import atomic_file, dataset_bytes, file_head
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.derived import Description, describe
+from dicom_ml.objects.key_objects.selecting import record_of
 from dicom_ml.objects.presentation.areas import DisplayedArea, Orientation
 from dicom_ml.objects.presentation.blending import Blend, BlendInput, blend_arrays, check_blends
 from dicom_ml.objects.presentation.content import KINDS, Content
@@ -30,7 +31,7 @@ from dicom_ml.objects.presentation.writing import state_dataset
 from dicom_ml.objects.report.canvas import Canvas
 from dicom_ml.objects.report.items import Reference
 from dicom_ml.objects.report.regions import Shape
-from dicom_ml.source import SourceSeries, as_source
+from dicom_ml.source import SourceSeries
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -107,6 +108,7 @@ class PresentationState:
             )
         shown = Images.of(source, images)
         grey = kind != "color"
+        shown.check_color(not grey)
         if not grey and (voi is not None or rescale is not None or inverted is not None):
             raise EncodingError("images in colour have no window, rescale or inversion")
         if (palette is not None) != (kind == "pseudo-color"):
@@ -376,7 +378,7 @@ class PresentationState:
         ----------
         on : Volume, Slide or SourceSeries
         """
-        canvas = Canvas.of(as_source(on))
+        canvas = Canvas.of(record_of(on))
         found: list[tuple[Shape, str]] = []
         for d, reference in enumerate(dict.fromkeys(canvas.references) if canvas.is_slide else canvas.references):
             if not reference.sop_instance_uid or not self._mentions(reference):

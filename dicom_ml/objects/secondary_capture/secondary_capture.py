@@ -17,6 +17,7 @@ from dicom_ml.encoding.writer import EncapsulatedFrames, NativeFrames, atomic_fi
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.derived import Description, describe, frame_groups
+from dicom_ml.objects.key_objects.selecting import record_of
 from dicom_ml.objects.pixels import EXTENDED_FROM, encode_ahead
 from dicom_ml.objects.report.items import Reference
 from dicom_ml.objects.secondary_capture.header import SECONDARY_CAPTURE, Look, header_of, sop_class_of
@@ -29,7 +30,7 @@ from dicom_ml.objects.secondary_capture.pictures import (
     slices_of,
 )
 from dicom_ml.objects.secondary_capture.reading import StoredCapture, open_capture
-from dicom_ml.source import SourceSeries, as_source
+from dicom_ml.source import SourceSeries
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -116,7 +117,7 @@ class SecondaryCapture:
         EncodingError, GeometryError
             Naming what the array or the source lacks.
         """
-        record = as_source(source).check()
+        record = record_of(source)
         pictures = pictures_of(array)
         slices, references = slices_of(source, record, pictures, images, aligned)
         shown = shown_objects(shows)

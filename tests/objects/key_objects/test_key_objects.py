@@ -168,6 +168,34 @@ def test_patient_study_and_program_are_the_sources(tmp_path):
     assert made.observers == [Person("Doe^Jane"), Device("Net")]
 
 
+def cine() -> pydicom.Dataset:
+    """An ultrasound loop, whose frames have no position."""
+    ds = pydicom.Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.3.1", "2.25.31"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.Modality, ds.PatientID = "2.25.32", "2.25.33", "US", "P"
+    ds.Rows, ds.Columns, ds.NumberOfFrames, ds.SamplesPerPixel = 4, 5, 6, 3
+    ds.PhotometricInterpretation = "RGB"
+    return ds
+
+
+def test_images_that_form_no_stack(tmp_path):
+    loop = dml.KeyObjects(cine(), "For Teaching", [1, 4])
+    assert loop.references == [Reference("1.2.840.10008.5.1.4.1.1.3.1", "2.25.31", (2, 5))]
+    read = dml.read_key_objects(loop.save(tmp_path / "a.dcm"))
+    assert read.slices([cine()]) == [1, 4] and dciodvfy(tmp_path / "a.dcm") == []
+    write_series(tmp_path / "ct")
+    datasets = [pydicom.dcmread(p) for p in sorted((tmp_path / "ct").iterdir())]
+    datasets[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]  # a localizer among the slices
+    made = dml.KeyObjects(datasets, images=[0, datasets[3]])
+    assert [r.sop_instance_uid for r in made.references] == [datasets[0].SOPInstanceUID, datasets[3].SOPInstanceUID]
+    datasets[1].SeriesInstanceUID = "2.25.99"
+    with pytest.raises(dml.SeriesError, match="SeriesInstanceUID"):
+        dml.KeyObjects(datasets)
+    del datasets[1].SeriesInstanceUID
+    with pytest.raises(dml.SeriesError):
+        dml.KeyObjects(datasets)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

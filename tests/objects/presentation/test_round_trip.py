@@ -30,6 +30,8 @@ from dicom_ml.objects.presentation import (
 )
 from dicom_ml.objects.presentation.palettes import PALETTES
 from dicom_ml.objects.report.items import Reference
+from tests.judges import dciodvfy
+from tests.objects.key_objects.test_key_objects import cine
 from tests.objects.presentation.scenes import NAMES, RAMP, blend_of, image, pet, state_of
 from tests.objects.report.scenes import slide
 from tests.objects.segmentation.scenes import axial, oblique, source_on
@@ -115,6 +117,17 @@ def test_images_without_a_place_in_space():
     assert (state.areas[0].stop, state.areas[0].spacing, state.areas[0].aspect) == ((30, 20), None, (1, 1))
     ds.ImagerPixelSpacing = [0.2, 0.1]
     assert State(ds, areas="true size").areas[0].spacing == (0.2, 0.1)
+
+
+def test_a_loop_in_colour(tmp_path):
+    with pytest.raises(dml.EncodingError, match="kind='color'"):
+        State(cine())
+    state = State(cine(), "color", [2], annotations=[Annotation(Graphic("point", (1, 2)), images=[2])])
+    read = dml.read_presentation_state(state.save(tmp_path / "pr.dcm"))
+    assert read.references == [Reference("1.2.840.10008.5.1.4.1.1.3.1", "2.25.31", (3,))]
+    assert read.areas[0].stop == (4, 5) and dciodvfy(tmp_path / "pr.dcm") == []
+    ((shape, _),) = read.regions([cine()])
+    assert shape == dml.Point((1, 2), slice=2)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from dicom_ml.objects.report.items import Reference
 from dicom_ml.objects.secondary_capture.header import STORAGE, orientation_letters
 from tests.conftest import data_folder
 from tests.judges import dciodvfy, dcmdump, need
+from tests.objects.key_objects.test_key_objects import cine
 from tests.objects.report.scenes import slide
 from tests.objects.segmentation.scenes import NET, axial, label_map, oblique, segments, source_on
 from tests.series import write_series
@@ -162,6 +163,27 @@ def test_pictures_of_a_slide_name_its_images(tmp_path):
     read = dml.read_secondary_capture(capture("color", source=slide()).save(tmp_path / "sc.dcm"))
     assert read.references[0].sop_instance_uid == slide().levels[0].sop_instance_uids[0]
     assert dciodvfy(tmp_path / "sc.dcm") == []
+
+
+def test_pictures_of_a_loop_name_its_frames(tmp_path):
+    source = cine()
+    whole = capture("color", source=source)
+    assert [r.frames for r in whole.references] == [()]
+    some = capture("color stack", source=source, images=[0, 4, 5])
+    assert [r.frames for r in some.references] == [(1,), (5,), (6,)]
+    assert dciodvfy(some.save(tmp_path / "sc.dcm")) == []
+
+
+def test_single_bits_read(tmp_path):
+    ds = capture("grey stack").dataset
+    bits = np.random.default_rng(0).integers(0, 2, (3, 31, 17)).astype(np.uint8)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = ROOT + ".1"
+    ds.BitsAllocated = ds.BitsStored = 1
+    ds.HighBit = 0
+    packed = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    ds.PixelData = packed + bytes(len(packed) % 2)
+    ds.save_as(tmp_path / "sc.dcm")
+    assert np.array_equal(dml.read_secondary_capture(tmp_path / "sc.dcm").array, bits)
 
 
 def test_spacing_only_where_it_is_proved(tmp_path):
