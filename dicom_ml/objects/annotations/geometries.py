@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dicom_ml.errors import DicomMLWarning, EncodingError, FileError
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.annotations.collecting import Items, Meaning, find_meanings, find_measures, group_of
-from dicom_ml.objects.annotations.group import AnnotationGroup
+from dicom_ml.objects.annotations.group import GRAPHICS, AnnotationGroup
 
 __all__ = ["FeatureGroups", "bridged"]
 
@@ -73,7 +73,7 @@ class FeatureGroups:
         self,
         number: int,
         label: str,
-        shapes: Sequence[tuple[str, Iterable[float]]],
+        shapes: Sequence[tuple[str, Sequence[float]]],
         measured: Sequence[tuple[str, float]] = (),
     ) -> None:
         """Take an item, or several that were one: graphic and coordinates of each."""
@@ -81,6 +81,12 @@ class FeatureGroups:
             self._left["are in parts, whose measurements cannot be shared out"] += 1
             measured = ()
         for graphic, values in shapes:
+            size = GRAPHICS[graphic]
+            if len(values) % 2 or (size is not None and len(values) != 2 * size):
+                place = self._count or sum(map(len, self._items.values())) + 1
+                points = f"{size} points" if size else "points"
+                raise FileError(f"{self._name}: item {place}: {_a(graphic)} has {points} of x and y each, found "
+                                f"{len(values)} numbers")  # fmt: skip
             key = (number, label, graphic)
             items = self._items.get(key)
             if items is None:
@@ -90,7 +96,7 @@ class FeatureGroups:
     # ------------------------------------------------------------------ geometry
     def _shapes(
         self, geometry: Mapping[str, Any], properties: Mapping[str, Any]
-    ) -> Iterator[tuple[str, Iterable[float]]]:
+    ) -> Iterator[tuple[str, Sequence[float]]]:
         """Graphic and coordinates of the items that a geometry is."""
         kind: Any = geometry.get("type")
         coordinates: Any = geometry.get("coordinates")
@@ -117,13 +123,13 @@ class FeatureGroups:
         else:
             raise FileError(f"{self._name}: feature {self._count}: a {kind!r} is no geometry of an annotation")
 
-    def _line(self, coordinates: list[Pair]) -> Iterator[tuple[str, Iterable[float]]]:
+    def _line(self, coordinates: list[Pair]) -> Iterator[tuple[str, Sequence[float]]]:
         if len(coordinates) < 2:
             self._left["are lines of one point"] += 1
         else:
             yield "POLYLINE", _flat(coordinates)
 
-    def _polygon(self, rings: list[list[Pair]]) -> Iterator[tuple[str, Iterable[float]]]:
+    def _polygon(self, rings: list[list[Pair]]) -> Iterator[tuple[str, Sequence[float]]]:
         opened = [ring[:-1] if len(ring) > 1 and ring[0] == ring[-1] else ring for ring in rings]
         if not opened or len(opened[0]) < 3:
             self._left["are polygons of fewer than 3 points"] += 1
@@ -228,6 +234,10 @@ def _described(header: Any) -> dict[int, dict[str, Any]]:
 
 
 # ---------------------------------------------------------------------- parts of features
+def _a(graphic: str) -> str:
+    return f"an {graphic.lower()}" if graphic == "ELLIPSE" else f"a {graphic.lower()}"
+
+
 def _class_of(properties: Mapping[str, Any]) -> str:
     """Class of a feature, as QuPath of any version and others say it; empty where it has none."""
     for key in ("classification", "class", "label", "category"):
@@ -253,7 +263,7 @@ def _measured(given: Any) -> Iterator[tuple[str, float]]:
             yield str(name), float(value)
 
 
-def _flat(pairs: list[Pair]) -> Iterable[float]:
+def _flat(pairs: list[Pair]) -> Sequence[float]:
     values = list(chain.from_iterable(pairs))
     if len(values) != 2 * len(pairs) or any(len(p) != 2 for p in pairs):
         values = [v for p in pairs for v in (p[0], p[1])]  # a height, which slides do not have

@@ -428,6 +428,8 @@ def test_columns_of_qupath_in_micrometres(tmp_path):
         ("wkt\nCIRCLE (1 2)\n", "row 2: its coordinates"),
         ("wkt\nPOLYGON ((\n", "row 2: its coordinates|feature 1|fewer than 3"),
         ("x,y\n", "holds no features"),
+        ("item,x,y,graphic\n1,2,3,rectangle\n1,2,4,rectangle\n", "a rectangle has 4 points of x and y each, found 4"),
+        ("wkt,ellipse\n,1 2 3 4 5\n", "an ellipse has 4 points"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::dicom_ml.errors.DicomMLWarning")
