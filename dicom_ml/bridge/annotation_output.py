@@ -16,6 +16,7 @@ from dicom_ml.bridge.duplicates import check_duplicates, kept_items
 from dicom_ml.bridge.found import AXES
 from dicom_ml.bridge.item_results import Records, tile_reader
 from dicom_ml.bridge.output import as_algorithm
+from dicom_ml.bridge.report_output import by_label
 from dicom_ml.bridge.results import NamedResults, Written, plain
 from dicom_ml.bridge.tile_items import GRAPHIC_KINDS, TileFindings, findings_of
 from dicom_ml.bridge.tiles import TileGrid
@@ -76,7 +77,7 @@ def as_annotation_classes(classes: Any) -> dict[int, AnnotationClass]:
     if not classes:
         raise EncodingError("annotations need classes=, what each label is: classes={0: 'SCT:84640000'}")
     found: dict[int, AnnotationClass] = {}
-    for label, one in (classes if isinstance(classes, Mapping) else dict(enumerate(classes))).items():
+    for label, one in by_label(classes).items():
         try:
             number = int(label)  # keys of a configuration file are texts
         except (TypeError, ValueError):

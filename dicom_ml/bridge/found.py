@@ -231,6 +231,8 @@ def found_in(
         raise EncodingError(f"boxes have shape (N, 6) or (N, 4), start then stop, found {boxes.shape}")
     labels = _named(item, LABEL_KEYS, label_key, "label_key")
     scores = _named(item, SCORE_KEYS, score_key, "score_key")
+    if scores is not None and len(scores) and np.isnan(numbers(scores).astype(np.float64)).all():
+        scores = None  # how targets say that boxes have none
     slices = _named(item, _SLICE_KEYS)
     made = Found(
         boxes,

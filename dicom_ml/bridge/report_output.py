@@ -31,7 +31,15 @@ from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.report import Report
 from dicom_ml.source import SourceSeries, as_source
 
-__all__ = ["AGGREGATES", "ClassificationOutput", "DetectionOutput", "ReportOutput", "as_classes", "tracking_uid"]
+__all__ = [
+    "AGGREGATES",
+    "ClassificationOutput",
+    "DetectionOutput",
+    "ReportOutput",
+    "as_classes",
+    "by_label",
+    "tracking_uid",
+]
 
 Array = npt.NDArray[Any]
 AGGREGATES = ("mean", "max", "median")
@@ -39,6 +47,8 @@ AGGREGATES = ("mean", "max", "median")
 
 def as_classes(classes: Any) -> dict[int, Code]:
     """The code of each label, from a code, a sequence of codes (labels 0, 1, ...), or a mapping.
+
+    A mapping goes either way, ``{0: code}`` or, as of :class:`dicom_ml.transforms.LoadReport`, ``{code: 0}``.
 
     Raises
     ------
@@ -49,15 +59,34 @@ def as_classes(classes: Any) -> dict[int, Code]:
         classes = [classes]
     if not classes:
         raise EncodingError("labels need classes=, the code of each: classes={0: 'SCT:27925004'}")
-    pairs = classes if isinstance(classes, Mapping) else dict(enumerate(classes))
     found: dict[int, Code] = {}
-    for label, code in pairs.items():
+    for label, code in by_label(classes).items():
         try:
             number = int(label)  # keys of a configuration file are texts
         except (TypeError, ValueError):
             raise EncodingError(f"the labels of classes are whole numbers, found {label!r}") from None
         found[number] = parse_code(code)
     return found
+
+
+def by_label(classes: Any) -> dict[Any, Any]:
+    """What each label means, whichever way round a mapping says it.
+
+    Raises
+    ------
+    EncodingError
+        If several meanings have one label: which one is to be written cannot be known.
+    """
+    if not isinstance(classes, Mapping):
+        return dict(enumerate(classes))
+    if not classes or not all(isinstance(v, int) and not isinstance(v, bool) for v in classes.values()):
+        return dict(classes)
+    turned: dict[Any, Any] = {}
+    for meaning, label in classes.items():
+        if label in turned:
+            raise EncodingError(f"label {label} stands for several codes; say which one is written: {{{label}: ...}}")
+        turned[label] = meaning
+    return turned
 
 
 def _is_code(value: Any) -> bool:

@@ -26,7 +26,7 @@ import dicom_ml as dml
 from dicom_ml.bridge.boxes import boxes_from_source
 from dicom_ml.codes import parse_code
 from dicom_ml.errors import EncodingError, GeometryError
-from dicom_ml.transforms import DicomReader, LoadDicomd, SaveReport, SaveReportd, SaveSegmentationd
+from dicom_ml.transforms import DicomReader, LoadDicomd, LoadReportd, SaveReport, SaveReportd, SaveSegmentationd
 from tests.judges import dciodvfy, dcmqi_read_sr, dsrdump, highdicom_read_sr
 from tests.series import write_series
 from tests.transforms.detector import retinanet
@@ -225,7 +225,24 @@ def test_what_is_refused(straight, tmp_path):
         SaveReport(kind="boxes")
     with pytest.raises(EncodingError, match="whole numbers"):
         SaveReport(classes={"nodule": NODULE})
+    with pytest.raises(EncodingError, match="several codes"):
+        SaveReport(classes={NODULE: 0, MASS: 0})
     assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_a_report_and_back(straight, tmp_path):
+    """What LoadReportd gives, SaveReportd writes: the same classes, and the same report."""
+    first = dml.Report.from_detections(
+        TRUE.reshape(-1, 6), [0.9, 0.8], [1, 0], classes=[NODULE, MASS], source=dml.read_volume(straight)
+    )
+    first.save(tmp_path / "first.sr.dcm")
+    classes = {NODULE: 0, MASS: 1}
+    pre = Compose([*PRE, LoadReportd("report", on="image", classes=classes)])
+    item = pre({"image": str(straight), "report": str(tmp_path / "first.sr.dcm")})
+    SaveReportd("box", tmp_path / "out", label_key="label", classes=classes, algorithm=MADE_BY)(item)
+    again = read(only(tmp_path / "out"), straight)
+    assert sorted(map(str, again.boxes()[0])) == sorted(map(str, first.boxes()[0]))
+    assert {g.finding for g in again.groups} == {parse_code(NODULE), parse_code(MASS)}
 
 
 # ---------------------------------------------------------------------- classes
