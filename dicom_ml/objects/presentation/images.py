@@ -80,6 +80,41 @@ class Images:
         same = {(r.sop_instance_uid, r.frames) for r in chosen} == {(u, r.frames) for u, r in mine.items()}
         return () if same else tuple(chosen)
 
+    def uncovered(self, parts: Sequence[tuple[Reference, ...]], what: str) -> list[Reference]:
+        """Images that no part is for; a part without images is for all.
+
+        Raises
+        ------
+        EncodingError
+            If one image has two parts.
+        """
+        owners: dict[tuple[str, int], int] = {}
+        for images in parts:
+            for key in self._keys(images or self.references):
+                owners[key] = owners.get(key, 0) + 1
+                if owners[key] > 1:
+                    raise EncodingError(
+                        f"image {key[0]}" + (f", frame {key[1]}" if key[1] else "") + f" has two {what}; name the "
+                        "images that each is for, images=[...]"
+                    )
+        left: dict[Reference, list[int]] = {}
+        for reference in self.references:
+            missing = [frame for uid, frame in self._keys([reference]) if (uid, frame) not in owners]
+            if missing:
+                left[reference] = [frame for frame in missing if frame]
+        return [replace(r, frames=tuple(frames)) for r, frames in left.items()]
+
+    def _keys(self, references: Sequence[Reference]) -> list[tuple[str, int]]:
+        """SOP Instance UID and frame of every image that references mean; frame 0 of what has a single one."""
+        frames: dict[str, list[int]] = {}
+        for r in self.canvas.references:
+            frames.setdefault(r.sop_instance_uid, []).extend(r.frames)
+        return [
+            (r.sop_instance_uid, frame)
+            for r in references
+            for frame in (r.frames or frames.get(r.sop_instance_uid) or (0,))
+        ]
+
     @property
     def canvas(self) -> Canvas:
         """The canvas that the images are."""

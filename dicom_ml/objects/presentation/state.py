@@ -69,6 +69,7 @@ class PresentationState:
         Colours and order of layers; a layer that is not described is made. Regions lie on the first.
     areas : DisplayedArea, sequence of them, or str, optional
         What is shown: the whole of each image by default, as large as fits; ``"true size"`` for it in its true size.
+        Images that no area is for are shown as a whole.
     orientation : Orientation
     shutter : Shutter, optional
     deterministic : bool
@@ -437,7 +438,13 @@ def _is_for(images: Sequence[Any], uid: str, frame: int) -> bool:
 def _resolved_voi(shown: Images, voi: Any) -> tuple[VOI, ...]:
     if voi is None:
         return tuple(shown.voi())
-    return tuple(replace(v, images=shown.resolve(v.images)) for v in as_voi(voi))
+    found = tuple(replace(v, images=shown.resolve(v.images)) for v in as_voi(voi))
+    left = shown.uncovered([v.images for v in found], "windows")
+    if left:
+        raise EncodingError(
+            f"{len(left)} images have no window, among them {left[0].sop_instance_uid}, while others have: give each"
+        )
+    return found
 
 
 def _grey(shown: Images, inverted: bool | LookupTable | None) -> str | LookupTable:
@@ -449,8 +456,14 @@ def _grey(shown: Images, inverted: bool | LookupTable | None) -> str | LookupTab
 def _areas(shown: Images, areas: Any) -> list[DisplayedArea]:
     if areas is None or isinstance(areas, str):
         return shown.areas(areas or "fit")
-    listed = [areas] if isinstance(areas, DisplayedArea) else list(areas)
-    return [replace(area, images=shown.resolve(area.images)) for area in listed]
+    given = [areas] if isinstance(areas, DisplayedArea) else list(areas)
+    listed = [replace(area, images=shown.resolve(area.images)) for area in given]
+    left = shown.uncovered([area.images for area in listed], "displayed areas")
+    if not left:
+        return listed
+    # every image has one (PS3.3 C.10.4): the others are shown as a whole
+    others = Images(shown.given, shown.record, left).areas("fit")
+    return listed + [replace(area, images=area.images or tuple(left)) for area in others]
 
 
 def _images_of_blend(shown: Images, images: Sequence[Any]) -> tuple[Reference, ...]:

@@ -119,6 +119,22 @@ def test_images_without_a_place_in_space():
     assert State(ds, areas="true size").areas[0].spacing == (0.2, 0.1)
 
 
+def test_every_image_has_one_window_and_one_area():
+    source, many = source_on(axial()), source_on(axial(), multiframe=True)
+    part = DisplayedArea((5, 5), (9, 9), images=(2, 3))
+    first, rest = State(source, voi=(1, 2), rescale=False, areas=part).areas
+    assert [r.sop_instance_uid for r in first.images] == list(source.sop_instance_uids[2:4])
+    assert (rest.start, rest.stop) == ((0, 0), (40, 64)) and len(rest.images) == 7
+    first, rest = State(many, voi=(1, 2), rescale=False, areas=part).areas
+    assert (first.images[0].frames, rest.images[0].frames) == ((3, 4), (1, 2, 5, 6, 7, 8, 9))
+    with pytest.raises(dml.EncodingError, match="two displayed areas"):
+        State(source, voi=(1, 2), rescale=False, areas=[part, replace(part, images=(3,))])
+    with pytest.raises(dml.EncodingError, match="two windows"):
+        State(source, voi=[VOI((1, 2)), VOI((3, 4), [1])], rescale=False)
+    with pytest.raises(dml.EncodingError, match="7 images have no window"):
+        State(source, voi=[VOI((1, 2), [1, 2])], rescale=False)
+
+
 def test_a_loop_in_colour(tmp_path):
     with pytest.raises(dml.EncodingError, match="kind='color'"):
         State(cine())
