@@ -99,9 +99,9 @@ class AnnotationLabels:
     point_size : float, optional
         Millimetres that points and lines are wide. Without it they have no pixels and no boxes, which is an error
         where these are asked for.
-    order : {"xyxy", "yxyx"}
-        Of boxes: x is the column, as torchvision and most detectors have it, or axes are in the order of the tile's
-        array, as MONAI's box transforms take them.
+    axes : {"xy", "rc"}
+        Of boxes: columns first, ``xyxy`` as torchvision and most detectors have them, or rows first, along the axes of
+        the tile's array, as MONAI's box transforms take them.
     min_visible : float
         Share of a box that must lie in the tile; boxes are cut at its edge.
     """
@@ -119,14 +119,14 @@ class AnnotationLabels:
         overlap: str = "last",
         missing: str = "error",
         point_size: float | None = None,
-        order: str = "xyxy",
+        axes: str = "xy",
         min_visible: float = 0.5,
     ) -> None:
         for name, value, known in (
             ("kind", kind, _KINDS),
             ("rule", rule, _RULES),
             ("overlap", overlap, OVERLAPS),
-            ("order", order, ("xyxy", "yxyx")),
+            ("axes", axes, ("xy", "rc")),
         ):
             if value not in known:
                 raise EncodingError(f"{name} is one of {', '.join(known)}, found {value!r}")
@@ -140,7 +140,7 @@ class AnnotationLabels:
         self.min_share = min_share
         self.overlap = overlap
         self.point_size = point_size
-        self.order = order
+        self.axes = axes
         self.min_visible = min_visible
         self._files = _FilesOfSlides(
             files, missing, "annotations or report", "missing='empty' where its tiles are all background"
@@ -199,7 +199,7 @@ class AnnotationLabels:
         keep = (visible >= self.min_visible * size.prod(axis=1)) & (visible > 0)
         scale = np.array(grid.downsamples * 2)
         boxes = (cut[keep] - np.tile(low, 2)) / scale
-        columns = [1, 0, 3, 2] if self.order == "xyxy" else [0, 1, 2, 3]
+        columns = [1, 0, 3, 2] if self.axes == "xy" else [0, 1, 2, 3]
         return {
             "boxes": np.ascontiguousarray(boxes[:, columns], dtype=np.float32),
             "labels": items.values[found[keep]].astype(np.int64),

@@ -149,7 +149,7 @@ class DrawnLabels:
         if key not in self._tiles:
             named = {source.series_instance_uid: listed}
             self._tiles[key] = AnnotationLabels(
-                named, self._given, "mask", point_size=self.point_size, order="yxyx", **self._of_tiles
+                named, self._given, "mask", point_size=self.point_size, axes="rc", **self._of_tiles
             )
             if len(self._tiles) > _KEEP:
                 self._tiles.popitem(last=False)

@@ -212,8 +212,34 @@ def test_boxes(scene):
                 expected.append([*((c - low) / 2)[::-1], *((d - low) / 2)[::-1], value])
         found = np.column_stack([item["label"]["boxes"], item["label"]["labels"]])
         np.testing.assert_allclose(found, np.array(expected).reshape(-1, 5), atol=1e-3)
-    as_array = TileDataset([slide], 64, labels=AnnotationLabels(path, [CELL, NUCLEUS], "boxes", order="yxyx"), level=1)
+    as_array = TileDataset([slide], 64, labels=AnnotationLabels(path, [CELL, NUCLEUS], "boxes", axes="rc"), level=1)
     np.testing.assert_array_equal(as_array[3]["label"]["boxes"][:, [1, 0, 3, 2]], data[3]["label"]["boxes"])
+
+
+def test_boxes_there_and_back(slides, tmp_path):
+    """What tiles get as targets is written as annotations, and is the same."""
+    pytest.importorskip("monai")
+    from dicom_ml.transforms import SaveAnnotations
+
+    slide = dml.open_slide(slides[0])
+    corners = np.random.default_rng(2).uniform((2, 2), (44, 44), (30, 2)) + np.mgrid[:5, :6].reshape(2, -1).T * 64
+    boxes = np.float32(np.concatenate([corners, corners + (9, 17)], axis=1))  # rows first; within a tile each
+    outlines = [b[[0, 1, 0, 3, 2, 3, 2, 1]].reshape(4, 2) for b in boxes[:25]]
+    ann = dml.Annotations.from_groups([group(outlines, graphic="rectangle")], source=slide)
+    for axes in ("xy", "rc"):
+        data = TileDataset([slide], 64, labels=AnnotationLabels(ann, kind="boxes", axes=axes))
+        save = SaveAnnotations({1: "SCT:84640000"}, tmp_path / axes, algorithm=NET, axes=axes)
+        for item in data:
+            save(item["label"], item)
+        (path,) = (tmp_path / axes).rglob("*.ann.dcm")
+        again = TileDataset([slide], 64, labels=AnnotationLabels(path, kind="boxes", axes=axes))
+        for one, other in zip(data, again, strict=True):
+            np.testing.assert_allclose(_sorted(one), _sorted(other), atol=1e-3)
+
+
+def _sorted(item) -> np.ndarray:
+    boxes = item["label"]["boxes"].numpy()
+    return boxes[np.lexsort(boxes.T)]
 
 
 def test_rules_of_a_tiles_class(scene):
