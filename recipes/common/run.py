@@ -60,6 +60,8 @@ class Step:
         Parts of the settings that it depends on, dotted: ``"recipe.cohort"``, ``"trainer"``.
     version : int
         To be raised when its code comes to give something else.
+    seeded : bool
+        Whether it depends on the run's seed. What does not is kept when a run is done again with another seed.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Step:
     needs: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     version: int = 1
+    seeded: bool = True
 
     def __post_init__(self) -> None:
         if self.name not in STEPS:
@@ -195,7 +198,7 @@ class Run:
                 "step": step.name,
                 "version": step.version,
                 "software": dicom_ml.__version__,
-                "seed": self.seed,
+                "seed": self.seed if step.seeded else None,
                 "data": self.data,
                 "settings": {name: self.setting(name, None) for name in step.settings},
                 "needs": needed,

@@ -15,9 +15,9 @@ RECIPE = Recipe(
     name="pathology",
     title="Lung slides: normal tissue, adenocarcinoma, squamous cell carcinoma",
     steps=(
-        Step("cohort", cohort, settings=("recipe.cohort",)),
-        Step("fetch", fetch, needs=("cohort",), settings=("recipe.fetch",)),
-        Step("labels", labels, needs=("fetch",), settings=("recipe.labels",)),
+        Step("cohort", cohort, settings=("recipe.cohort",), seeded=False),
+        Step("fetch", fetch, needs=("cohort",), settings=("recipe.fetch",), seeded=False),
+        Step("labels", labels, needs=("fetch",), settings=("recipe.labels",), seeded=False),
         Step("train", train, needs=("labels",), settings=("trainer", "model", "data")),
         Step("predict", predict, needs=("labels", "train"), settings=("recipe.predict", "data")),
         Step("evaluate", evaluate, needs=("labels", "predict"), settings=("recipe.evaluate",)),

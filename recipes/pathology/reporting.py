@@ -14,6 +14,7 @@ from recipes.common.figures import confusion_figure, curve_figure, roc_figure
 from recipes.common.metrics import roc_curve
 from recipes.common.page import begin_page, end_page, interval
 from recipes.common.run import Done, Run
+from recipes.common.seeds import note_seed, seeds_on_page
 from recipes.pathology.classes import CLASSES
 from recipes.pathology.evaluation import SlideResult, slide_results
 from recipes.pathology.learning import predicted_slides, read_card, tile_pixels
@@ -42,6 +43,12 @@ def report(run: Run) -> Done:
             page.heading(f"{title}: {len(shown)} of {len(own)} slides")
             for one in _chosen(shown):
                 page.picture(_overlay(run, one), _caption(one))
+    headline = {
+        f"{part}: AUC by {kind}": figures[kind]["mean"]
+        for part, figures in metrics["parts"].items()
+        for kind in ("slide", "tile")
+    }
+    seeds_on_page(page, note_seed(run, headline))
     page.heading("Training")
     with open(run.path("train", "curve.csv"), newline="", encoding="utf-8") as file:
         rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]

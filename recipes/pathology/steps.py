@@ -22,19 +22,20 @@ __all__ = ["cohort", "fetch", "labels"]
 def cohort(run: Run) -> Done:
     """Choose slides; stand-ins are made, into a store of their own."""
     store, workers = run.path("cohort", "store"), int(run.setting("recipe.cohort.workers", 0))
+    seed = int(run.setting("recipe.cohort.seed", 0))
     if run.data == "stand-in":
         planned = plan_generated(
             int(run.setting("recipe.cohort.patients")),
-            run.seed if run.setting("recipe.cohort.seed", None) is None else int(run.setting("recipe.cohort.seed")),
+            seed,
             size=int(run.setting("recipe.cohort.size")),
             least_share=float(run.setting("recipe.cohort.least_share")),
         )
         run.log.info("cohort: %d slides are generated", len(planned))
-        rows = write_store(planned, store, run.seed, workers)
+        rows = write_store(planned, store, seed, workers)
     elif run.data == "real-tiles":
         planned = plan_real_tiles(real_tiles_folder())
         run.log.info("cohort: %d slides are put together from real tiles", len(planned))
-        rows = write_store(planned, store, run.seed, workers)
+        rows = write_store(planned, store, seed, workers)
     else:
         wanted = str(run.setting("recipe.cohort.preparation"))
         rows = [row for row in read_manifest(MANIFEST) if row.preparation in (wanted, "") and row.label]
@@ -42,6 +43,7 @@ def cohort(run: Run) -> Done:
             rows,
             patients=run.setting("recipe.cohort.patients", None),
             most_bytes=run.setting("recipe.cohort.most_bytes", None),
+            seed=seed,
         )
     files = write_manifest(run.path("cohort", "manifest.csv"), rows)
     counts = Counter(f"{row.split} {row.label}" for row in rows)
