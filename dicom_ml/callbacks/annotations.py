@@ -61,7 +61,7 @@ class AnnotationWriter(ResultWriter):
         Intersection over union from which two items of two tiles are one.
     box_key, label_key, score_key : str, optional
         How the step calls what it gives.
-    key, image_key, filename, model, stages, resume, on_error, incomplete
+    key, image_key, filename, model, stages, resume, on_error, incomplete, validate
         As in :class:`dicom_ml.callbacks.SegmentationWriter`.
     **options
         Further arguments of :meth:`dicom_ml.Annotations.from_groups`, such as ``series_description``.
@@ -100,6 +100,7 @@ class AnnotationWriter(ResultWriter):
         resume: bool = True,
         on_error: str = "raise",
         incomplete: str = "keep",
+        validate: bool = True,
         **options: Any,
     ) -> None:
         keys = (box_key, label_key, score_key)
@@ -136,6 +137,7 @@ class AnnotationWriter(ResultWriter):
             resume=resume,
             on_error=on_error,
             incomplete=incomplete,
+            validate=validate,
         )
 
     def facts(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class ParametricMapWriter(ResultWriter):
         Applied to the network's output.
     key, image_key, transform, nearest_interp, compression, on_mismatch, filename, model, stages, resume, on_error
         As in :class:`dicom_ml.callbacks.SegmentationWriter`.
-    window, incomplete
+    window, incomplete, validate
         Likewise.
     **options
         Further arguments of :meth:`dicom_ml.ParametricMap.from_array`, such as ``padding`` (which, in coarse maps,
@@ -78,6 +78,7 @@ class ParametricMapWriter(ResultWriter):
         on_error: str = "raise",
         window: str = "hann",
         incomplete: str = "keep",
+        validate: bool = True,
         **options: Any,
     ) -> None:
         settings: dict[str, Any] = {"activation": activation, "nearest": nearest_interp}
@@ -109,6 +110,7 @@ class ParametricMapWriter(ResultWriter):
             on_error=on_error,
             window=window,
             incomplete=incomplete,
+            validate=validate,
         )
 
     def facts(self) -> dict[str, Any]:

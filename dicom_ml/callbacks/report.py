@@ -69,7 +69,7 @@ class ReportWriter(ResultWriter):
         How classes of tiles become those of their slide; a number: the mean of so many highest, class by class.
     box_key, label_key, score_key : str, optional
         How a detector calls what it gives; by default as MONAI's and torchvision's do.
-    key, image_key, filename, model, stages, resume, on_error, incomplete
+    key, image_key, filename, model, stages, resume, on_error, incomplete, validate
         As in :class:`dicom_ml.callbacks.SegmentationWriter`.
     **options
         Further arguments of :class:`dicom_ml.Report`, such as ``coordinates``, ``procedure`` or ``observers``.
@@ -110,6 +110,7 @@ class ReportWriter(ResultWriter):
         resume: bool = True,
         on_error: str = "raise",
         incomplete: str = "keep",
+        validate: bool = True,
         **options: Any,
     ) -> None:
         named = {"key": key, "box_key": box_key, "label_key": label_key, "score_key": score_key}
@@ -148,6 +149,7 @@ class ReportWriter(ResultWriter):
             resume=resume,
             on_error=on_error,
             incomplete=incomplete,
+            validate=validate,
         )
         self.kind = kind
         self.names = (box_key, label_key, score_key)

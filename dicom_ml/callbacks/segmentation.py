@@ -69,6 +69,9 @@ class SegmentationWriter(ResultWriter):
     incomplete : {"keep", "write"}
         What to do with a slide of which tiles are missing when the run ends: keep what there is, so that the same run
         can go on, or write it, with nothing where tiles are missing.
+    validate : bool
+        Check every object against the standard and its source before it takes its name, as :func:`dicom_ml.validate`
+        does; one with an error is not written, and treated by ``on_error``.
     **options
         Further arguments of :meth:`dicom_ml.Segmentation.from_array`, such as ``series_description``; of slides also
         ``organization`` and ``tile_size``.
@@ -109,6 +112,7 @@ class SegmentationWriter(ResultWriter):
         on_error: str = "raise",
         window: str = "hann",
         incomplete: str = "keep",
+        validate: bool = True,
         **options: Any,
     ) -> None:
         settings = {"activation": activation, "decide": decide, "threshold": threshold, "nearest": nearest_interp}
@@ -130,6 +134,7 @@ class SegmentationWriter(ResultWriter):
             on_error=on_error,
             window=window,
             incomplete=incomplete,
+            validate=validate,
         )
 
     def facts(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dicom_ml.bridge.tensors import torch
 from dicom_ml.bridge.tiles import TILE_GRID_KEY, TILE_POSITION_KEY, TileGrid
 from dicom_ml.callbacks.predictions import handles_of_batch
 from dicom_ml.errors import DicomMLError, EncodingError
+from dicom_ml.objects.iod import validated
 from dicom_ml.source import SourceSeries
 
 __all__ = ["SlideResults", "Tile", "is_tiles", "tiles_of_batch"]
@@ -73,6 +74,8 @@ class SlideResults:
     rank, world_size : int
     resume : bool
         Take what an earlier run finished as it is.
+    validate : bool
+        Whether objects are checked before they take their names.
     """
 
     def __init__(
@@ -83,12 +86,14 @@ class SlideResults:
         rank: int = 0,
         world_size: int = 1,
         resume: bool = True,
+        validate: bool = True,
     ) -> None:
         self.make = make
         self.folder = Path(folder)
         self.rank = rank
         self.world_size = world_size
         self.resume = resume
+        self.validate = validate
         self._sources: dict[str, SourceSeries] = {}
         self._results: OrderedDict[tuple[str, str], SlideObject] = OrderedDict()
         self._finished: dict[tuple[str, str], Written | None] = {}
@@ -152,7 +157,9 @@ class SlideResults:
 
     def _finish(self, key: tuple[str, str]) -> Written | None:
         """Finish an object; None where it came to nothing."""
-        written = self._finished[key] = self._results[key].finish()
+        result = self._results[key]
+        with validated(result.source, self.validate):
+            written = self._finished[key] = result.finish()
         if written is None:
             self.empty.append(self._results[key].source.series_instance_uid)
         return written

@@ -32,6 +32,7 @@ from dicom_ml.callbacks.predictions import (
 )
 from dicom_ml.callbacks.tiles import SlideResults, is_tiles, tiles_of_batch
 from dicom_ml.errors import DicomMLError, DicomMLWarning, EncodingError
+from dicom_ml.objects.iod import validated
 from dicom_ml.source import SourceSeries
 
 __all__ = ["ResultWriter"]
@@ -47,7 +48,8 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
     output_dir : path
     output : SegmentationOutput or ParametricMapOutput
     decision : Decision
-    key, image_key, transform, nearest_interp, model, stages, resume, on_error, window, incomplete
+    key, image_key, transform, nearest_interp, model, stages, resume, on_error, window, incomplete,
+    validate
         As in :class:`dicom_ml.callbacks.SegmentationWriter`.
     """
 
@@ -70,6 +72,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
         on_error: str = "raise",
         window: str = "hann",
         incomplete: str = "keep",
+        validate: bool = True,
     ) -> None:
         super().__init__()
         stages = (stages,) if isinstance(stages, str) else tuple(stages)
@@ -92,6 +95,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
         self.on_error = on_error
         self.window = window
         self.incomplete = incomplete
+        self.validate = validate
         self.written: list[Written] = []
         self._stage = ""
         self._model_id = ""
@@ -166,6 +170,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
             rank=int(trainer.global_rank),
             world_size=int(trainer.world_size),
             resume=self.resume,
+            validate=self.validate,
         )
         if not self.resume:
             # before any process begins
@@ -263,7 +268,8 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
             self._note(self._finished[item])
             return
         try:
-            written = self._save(case, activated)
+            with validated(self._source(case.handle), self.validate):
+                written = self._save(case, activated)
         except (DicomMLError, OSError) as error:
             if self.on_error == "raise":
                 raise

@@ -12,8 +12,9 @@ import io
 import os
 import secrets
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -30,6 +31,7 @@ __all__ = [
     "dataset_bytes",
     "element_bytes",
     "file_head",
+    "inspector",
     "item_bytes",
     "sequence_bytes",
 ]
@@ -114,12 +116,17 @@ class _WholeFile(io.FileIO):
         return total
 
 
+#: What looks at a complete file before it takes its name, and raises where it must not; see :func:`atomic_file`.
+inspector: ContextVar[Callable[[Path, Path], None] | None] = ContextVar("inspector", default=None)
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a new file that takes its name only when the block ends without an error.
 
     Until then it lies beside its target under a hidden temporary name; on an error it is removed, and whatever had
-    the name before stays. Missing parent folders are made.
+    the name before stays. Missing parent folders are made. An :data:`inspector` is shown where the complete file lies
+    and what it is to be called, and its error is one like any other.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +134,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
         with _WholeFile(temporary, "w+b") as file:
             yield file
+        inspect = inspector.get()
+        if inspect is not None:
+            inspect(temporary, target)
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)

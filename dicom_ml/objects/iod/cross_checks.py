@@ -55,7 +55,9 @@ def _check_references(subject: Subject, sources: Sources, out: Findings) -> list
     own = text(subject.ds, "SOPInstanceUID")
     shown = [(uid, path) for uid, path in dangling.items() if uid != own]
     derived = _is_derived(subject)
-    if sources.complete or (derived and referred):
+    if sources.extent == "some":
+        return list(referred.values())
+    if sources.extent == "all" or (derived and referred):
         kind = out.error if derived else out.warning
         for uid, path in shown[:5]:
             kind(path, f"{uid} is not among the sources", "give all sources, or refer to what exists", "C.12.2")
@@ -63,7 +65,7 @@ def _check_references(subject: Subject, sources: Sources, out: Findings) -> list
             kind("", f"{len(shown)} instances that are referred to are not among the sources", "", "C.12.2")
     elif derived and shown:
         out.warning("", f"none of the {len(shown)} instances that are referred to is at hand", "", "C.12.2")
-    if derived and sources.complete and not referred and not shown:
+    if derived and sources.extent == "all" and not referred and not shown:
         out.error("", "refers to none of the sources", "name what it was made from", "C.12.2")
     return list(referred.values())
 

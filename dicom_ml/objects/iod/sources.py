@@ -64,18 +64,20 @@ class Known:
 class Sources:
     """Instances by their UIDs.
 
-    ``complete`` says that these are all that there are, as a caller who gives sources says.
+    ``extent`` says what of instances that are not among them: with ``"all"``, as a caller who gives sources says, they
+    do not exist; with ``"folder"`` they may lie elsewhere, but not where others of the same object are here; with
+    ``"some"`` nothing is said of them.
     """
 
     known: dict[str, Known] = field(default_factory=dict)
-    complete: bool = False
+    extent: str = "folder"
 
     def without(self, uid: str) -> Sources:
         """The others."""
-        return Sources({u: k for u, k in self.known.items() if u != uid}, self.complete)
+        return Sources({u: k for u, k in self.known.items() if u != uid}, self.extent)
 
 
-def read_sources(sources: Any) -> Sources:
+def read_sources(sources: Any, extent: str = "all") -> Sources:
     """Collect what is known of sources.
 
     Parameters
@@ -87,7 +89,7 @@ def read_sources(sources: Any) -> Sources:
     FileError
         If a path does not exist, or something is none of these.
     """
-    found = Sources(complete=True)
+    found = Sources(extent=extent)
     _collect(sources, found)
     return found
 

@@ -19,6 +19,8 @@ __all__ = ["check_structure"]
 
 _GROUP_SEQUENCES = (SHARED, PER_FRAME)
 _MISSING = "is missing, of type "
+#: In the path of attributes of the patient, whose values are never shown.
+_OF_PATIENT = "(0010,"
 _STATED = ("in", "present", "more")
 #: Functional groups of tiles in full: they follow from the order of the frames (PS3.3 C.7.6.17.3).
 _FOLLOWING = ("FrameContentSequence", "PlanePositionSlideSequence", "SegmentIdentificationSequence")
@@ -157,9 +159,10 @@ def _check_values(values: list[str] | None, row: Row, path: str, section: str, o
         chosen = values if number == 0 else values[number - 1 : number]
         for value in chosen:
             if value and value not in choices:
-                shown = value if len(value) <= 24 and value.isprintable() else "another value"
+                shown = repr(value) if len(value) <= 24 and value.isprintable() else "another value"
+                shown = "another value" if _OF_PATIENT in path else shown
                 expected = ", ".join(sorted(choices))
-                out.error(path, f"is {shown!r}; the standard has only {expected}", "", section)
+                out.error(path, f"is {shown}; the standard has only {expected}", "", section)
                 break
 
 

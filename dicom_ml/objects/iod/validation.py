@@ -46,7 +46,7 @@ from dicom_ml.objects.iod.values import check_values
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["validate"]
+__all__ = ["findings_of", "validate"]
 
 Check = Callable[[Subject, Findings], None]
 
@@ -77,8 +77,12 @@ def validate(x: Any, sources: Any = None) -> list[Finding]:
     FileError
         If ``x`` does not exist or is no DICOM object.
     """
+    return findings_of(x, read_sources(sources) if sources is not None else Sources())
+
+
+def findings_of(x: Any, known: Sources) -> list[Finding]:
+    """As :func:`validate`, with what is known of sources."""
     subjects = _subjects(x)
-    known = read_sources(sources) if sources is not None else Sources()
     found: list[Finding] = []
     several = len(subjects) > 1
     if several:

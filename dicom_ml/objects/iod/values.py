@@ -165,7 +165,8 @@ def _check_string(value: str, vr: str, path: str, out: Findings) -> None:
             kind = out.warning  # the form of ACR-NEMA, which readers still take
         else:
             kind = out.error
-        shown = f"{value!r} " if vr in _SHOWN and len(value) < 40 and value.isprintable() else "the value "
+        plain = vr in _SHOWN and len(value) < 40 and value.isprintable() and "(0010," not in path
+        shown = f"{value!r} " if plain else "the value "
         kind(path, f"{shown}is not {_EXPECTED[vr]} (VR {vr})", "", "6.2", "PS3.5")
 
 

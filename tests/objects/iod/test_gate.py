@@ -1,0 +1,60 @@
+"""An object with errors never takes its name."""
+
+from __future__ import annotations
+
+import pytest
+
+import dicom_ml as dml
+from dicom_ml.objects.iod import validated
+
+from .made import KINDS
+
+
+def made(**options):
+    build, source, _ = KINDS["seg binary"]()
+    if options:
+        from tests.objects.segmentation.scenes import label_map, segments
+
+        mask = label_map(source.grid.shape)
+        build = dml.Segmentation.from_array(mask, source=source, segments=segments(3), **options)
+    return build, source
+
+
+def test_what_conforms_is_written(tmp_path):
+    seg, source = made()
+    with validated(source):
+        seg.save(tmp_path / "a.dcm")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.dcm"]
+
+
+def test_what_does_not_is_not(tmp_path):
+    seg, source = made(content_label="lower case")
+    with pytest.raises(dml.EncodingError, match=r"a\.dcm is not written.*ContentLabel.*validate=False"):
+        with validated(source):
+            seg.save(tmp_path / "a.dcm")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a.dcm").write_bytes(b"what was there before")
+    with pytest.raises(dml.EncodingError), validated():
+        seg.save(tmp_path / "a.dcm")
+    assert (tmp_path / "a.dcm").read_bytes() == b"what was there before"
+    with validated(source, on=False):
+        seg.save(tmp_path / "a.dcm")
+    seg.save(tmp_path / "b.dcm")  # and nothing is left of the gate
+    assert (tmp_path / "a.dcm").stat().st_size == (tmp_path / "b.dcm").stat().st_size
+
+
+def test_another_source_is_told(tmp_path):
+    seg, source = made()
+    from dataclasses import replace
+
+    other = replace(source, frame_of_reference_uid="1.2.3")
+    with pytest.raises(dml.EncodingError, match="FrameOfReferenceUID"), validated(other):
+        seg.save(tmp_path / "a.dcm")
+
+
+def test_other_files_pass(tmp_path):
+    from dicom_ml.encoding.writer import atomic_file
+
+    with validated(), atomic_file(tmp_path / "index.json") as file:
+        file.write(b"{}")
+    assert (tmp_path / "index.json").read_bytes() == b"{}"
