@@ -220,3 +220,17 @@ def test_a_blending_of_two_sets_reads(tmp_path):
     assert content.inputs[0].rescale is not None and content.inputs[0].rescale.intercept == -1024
     (blend,) = content.blends
     assert (blend.inputs, blend.mode, blend.opacity) == ((2, 1), "foreground", pytest.approx(0.4))
+
+
+@pytest.mark.judge
+def test_real_slices_are_shown_as_their_volume_and_as_dcmtk_shows_them(shared_data, tmp_path):
+    folder = shared_data / "a_ct/cip_chest64/simple_dicom"
+    volume = dml.read_volume(folder)
+    state = dml.read_presentation_state(dml.PresentationState(volume).save(tmp_path / "pr.dcm"))
+    shown = state.apply(volume)
+    assert np.array_equal(shown, np.rint(volume.windowed() * 255))
+    for path in sorted(folder.iterdir()):
+        ds = pydicom.dcmread(path)
+        d = volume.source.sop_instance_uids.index(str(ds.SOPInstanceUID))
+        assert np.array_equal(state.apply(ds), shown[d])
+        assert np.abs(shown[d].astype(int) - dcmp2pgm(tmp_path / "pr.dcm", path, tmp_path)).max() <= 1
