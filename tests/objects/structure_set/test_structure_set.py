@@ -400,7 +400,7 @@ def test_contradictions(tmp_path):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3000), st.binary(max_size=6)), min_size=1, max_size=6), st.integers(0, 3000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_broken_files_are_errors_of_our_own(tmp_path_factory, changes, length):
     folder = tmp_path_factory.mktemp("broken")
     structure_set({"A": [on_slice(axial(), 4, ring((20, 30), 9, 7))], "B": [np.eye(3)]}).save_as(folder / "x.dcm")
