@@ -19,21 +19,21 @@ __all__ = ["descriptor_items"]
 _REL = "HAS ACQ CONTEXT"
 #: Modalities whose images are projections, and those whose images are sections (PS3.16 TID 1602).
 _PROJECTIONS = frozenset({"CR", "RG", "DX", "MG", "XA", "RF", "PX", "IO"})
-#: Anatomic region of each value of Body Part Examined that is met often (PS3.16 CID 4031, Annex L).
+#: Anatomic region of values of Body Part Examined, where all editions of PS3.16 CID 4031 have one code for it: those of
+#: chest, abdomen and pelvis were changed, and readers of one edition refuse the other's.
 _REGIONS = {
-    "CHEST": Code("816094009", "SCT", "Chest"),
-    "ABDOMEN": Code("818981001", "SCT", "Abdomen"),
-    "PELVIS": Code("816092008", "SCT", "Pelvis"),
-    "HEAD": Code("69536005", "SCT", "Head"),
+    **dict.fromkeys(("HEAD", "BRAIN"), Code("69536005", "SCT", "Head")),
     "NECK": Code("45048000", "SCT", "Neck"),
-    "BRAIN": Code("12738006", "SCT", "Brain"),
+    "HEADNECK": Code("774007", "SCT", "Head and Neck"),
     "BREAST": Code("76752008", "SCT", "Breast"),
     "HEART": Code("80891009", "SCT", "Heart"),
-    "LUNG": Code("39607008", "SCT", "Lung"),
-    "LIVER": Code("10200004", "SCT", "Liver"),
-    "KIDNEY": Code("64033007", "SCT", "Kidney"),
     "PROSTATE": Code("41216001", "SCT", "Prostate"),
     "SPINE": Code("421060004", "SCT", "Spine"),
+    "CSPINE": Code("122494005", "SCT", "Cervical spine"),
+    "TSPINE": Code("122495006", "SCT", "Thoracic spine"),
+    "LSPINE": Code("122496007", "SCT", "Lumbar spine"),
+    "KNEE": Code("72696002", "SCT", "Knee"),
+    "SHOULDER": Code("16982005", "SCT", "Shoulder"),
     "WHOLEBODY": Code("38266002", "SCT", "Entire body"),
 }
 _SIDES = {

@@ -51,7 +51,7 @@ def pet_agent() -> Dataset:
 
 def scene(headers: list[Dataset], kind: str) -> list[Dataset]:
     if kind == "CT":
-        return changed(headers, "CT", BodyPartExamined="CHEST", AcquisitionDate="20240102", ContentDate="20240103",
+        return changed(headers, "CT", BodyPartExamined="PROSTATE", AcquisitionDate="20240102", ContentDate="20240103",
                        AcquisitionType="SPIRAL", ReconstructionAlgorithm="ITERATIVE")  # fmt: skip
     if kind == "MR":
         return changed(headers, "MR", BodyPartExamined="KNEE", Laterality="L", SequenceName="*fl3d1")
@@ -73,7 +73,7 @@ def scene(headers: list[Dataset], kind: str) -> list[Dataset]:
 SAID = {
     "CT": {
         c.MODALITY: "Computed Tomography",
-        c.TARGET_REGION: "Chest",
+        c.TARGET_REGION: "Prostate",
         c.STUDY_DATE: "20240102",
         c.STUDY_TIME: "101010",
         c.CONTENT_DATE: "20240103",
