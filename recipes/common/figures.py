@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,8 +54,9 @@ def confusion_figure(table: npt.ArrayLike, names: Sequence[str]) -> bytes:
         color = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=color)
     axes.set(xlabel="predicted", ylabel="truth", xticks=range(len(names)), yticks=range(len(names)))
-    axes.set_xticklabels(names, fontsize=8)
-    axes.set_yticklabels(names, fontsize=8, rotation=90, va="center")
+    wrapped = [textwrap.fill(name, 14) for name in names]
+    axes.set_xticklabels(wrapped, fontsize=8)
+    axes.set_yticklabels(wrapped, fontsize=8)
     return png_of(figure)
 
 
