@@ -40,7 +40,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom._dicom_dict import RepeatersDictionary
+from pydicom.datadict import dictionary_description
+from pydicom.datadict import tag_for_keyword as plain_tag
 
 TARGET = Path(__file__).parent.parent / "dicom_ml" / "objects" / "iod" / "tables.json.z"
 
@@ -132,7 +134,8 @@ _CHANGES: dict[tuple[str, str], dict[str, Any]] = {
         "values": _YES_NO
     },
     ("microscopy-bulk-simple-annotations", "AnnotationGroupSequence/AnnotationAppliesToAllZPlanes"): {
-        "values": _YES_NO
+        "condition": [["in", "006A0001", 0, ["3D"]], False],
+        "values": _YES_NO,
     },
     ("microscopy-bulk-simple-annotations", "AnnotationGroupSequence/ReferencedOpticalPathIdentifier"): {
         "condition": [["in", "006A000D", 0, ["NO"]], False]
@@ -163,6 +166,15 @@ _USAGE: dict[tuple[str, str], Any] = {
 }
 #: Functional groups that are no longer mandatory.
 _OPTIONAL = {("parametric-map", "00209071")}
+
+
+#: Attributes of repeating groups, by the first group.
+_REPEATED = {entry[4]: int(mask.replace("x", "0"), 16) for mask, entry in RepeatersDictionary.items()}
+
+
+def tag_for_keyword(keyword: str) -> int | None:
+    tag = plain_tag(keyword)
+    return _REPEATED.get(keyword) if tag is None else tag
 
 
 # ---------------------------------------------------------------------- conditions
