@@ -82,7 +82,12 @@ SAID = {
         c.CT_ACQUISITION: "Spiral Acquisition",
         c.RECONSTRUCTION: "Iterative Reconstruction",
     },
-    "MR": {c.MODALITY: "Magnetic Resonance", c.IMAGE_LATERALITY: "Left", c.PULSE_SEQUENCE: "*fl3d1"},
+    "MR": {
+        c.MODALITY: "Magnetic Resonance",
+        c.TARGET_REGION: "Knee",
+        c.IMAGE_LATERALITY: "Left",
+        c.PULSE_SEQUENCE: "*fl3d1",
+    },
     "PT": {
         c.MODALITY: "Positron emission tomography",
         c.TARGET_REGION: "Entire body",
