@@ -8,6 +8,7 @@ follow from source, settings and model.
 from __future__ import annotations
 
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from dicom_ml.bridge.results import NamedResults, Written, plain
 from dicom_ml.bridge.tiles import TileGrid
 from dicom_ml.codes import Code, parse_code
 from dicom_ml.encoding.uids import derived_uid
-from dicom_ml.errors import EncodingError
+from dicom_ml.errors import DicomMLWarning, EncodingError
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.report import Report
 from dicom_ml.source import SourceSeries, as_source
@@ -237,6 +238,9 @@ class DetectionOutput(ReportOutput):
         found = found.ranked(self.min_score)
         ids, own = found.tracking_ids, found.tracking_uids
         known = own if own is not None or ids is None else [tracking_uid(source, name) for name in ids]
+        settled = self.settled(uids)
+        if not source.frame_of_reference_uid and "coordinates" not in settled:
+            settled["coordinates"] = self._on_slices(found)
         return Report.from_detections(
             found.boxes,
             found.scores,
@@ -247,8 +251,21 @@ class DetectionOutput(ReportOutput):
             slices=found.slices,
             tracking_ids=ids,
             tracking_uids=known,
-            **self.settled(uids),
+            **settled,
         )
+
+    @staticmethod
+    def _on_slices(found: Found) -> str:
+        """How boxes are written where there is no frame of reference for millimetres: on the slices they reach."""
+        ends = found.boxes[:, [0, 3]] if found.boxes.shape[1] == 6 else np.zeros(0)
+        if (ends != np.rint(ends)).any():
+            warnings.warn(
+                "the series has no frame of reference, so boxes cannot be written in millimetres: they are rounded to "
+                "whole slices",
+                DicomMLWarning,
+                stacklevel=2,
+            )
+        return "image"
 
     def _labels(self, found: Found) -> list[Any] | None:
         if found.labels is None and self.classes is not None and len(self.classes) > 1:

@@ -25,7 +25,7 @@ from monai.transforms import (
 import dicom_ml as dml
 from dicom_ml.bridge.boxes import boxes_from_source
 from dicom_ml.codes import parse_code
-from dicom_ml.errors import EncodingError, GeometryError
+from dicom_ml.errors import DicomMLWarning, EncodingError, GeometryError
 from dicom_ml.transforms import DicomReader, LoadDicomd, LoadReportd, SaveReport, SaveReportd, SaveSegmentationd
 from tests.judges import dciodvfy, dcmqi_read_sr, dsrdump, highdicom_read_sr
 from tests.series import write_series
@@ -195,6 +195,22 @@ def test_lesions_are_followed_over_time(tmp_path):
         assert group.tracking_id == "Lesion A"
         uids[name] = group.tracking_uid
     assert uids["first"] == uids["second"] != uids["third"]
+
+
+def test_no_frame_of_reference(straight, tmp_path):
+    """Without one there are no millimetres: boxes go onto the slices that they reach, and that is told."""
+    from dataclasses import replace
+
+    item, boxes = seen(straight)
+    source = dml.SourceSeries.from_string(item["image"].meta["dicom_source"])
+    item["image"].meta["dicom_source"] = replace(source, frame_of_reference_uid="").to_string()
+    boxes[:, 2] += 0.4
+    item["pred"] = {"boxes": boxes, "labels": torch.tensor([0, 1]), "scores": torch.tensor([0.5, 0.4])}
+    with pytest.warns(DicomMLWarning, match="whole slices"):
+        SaveReportd("pred", tmp_path, **COMMON)(item)
+    got, _, _ = read(only(tmp_path), straight).boxes()
+    assert (got[:, [0, 3]] == np.rint(got[:, [0, 3]])).all()
+    np.testing.assert_allclose(got[:, [1, 2, 4, 5]], TRUE.reshape(-1, 6)[:, [1, 2, 4, 5]], atol=1.0)
 
 
 def test_nothing_found_is_a_report(straight, tmp_path):
