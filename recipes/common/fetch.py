@@ -17,8 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 from dicom_ml.errors import FileError, MissingPackageError
 from recipes.common.manifest import Row
+from recipes.common.run import Run
 
-__all__ = ["Fetched", "IDCStore", "LocalStore", "SeriesStore", "fetch_series"]
+__all__ = ["Fetched", "IDCStore", "LocalStore", "SeriesStore", "fetch_series", "store_of"]
 
 #: Bytes by which a series may differ from what the index says: its sizes are rounded.
 _SLACK = 1000
@@ -84,6 +85,14 @@ class IDCStore:
             )
         except Exception as error:
             raise FileError(f"the client of IDC could not fetch series {row.series}: {type(error).__name__}") from error
+
+
+def store_of(run: Run) -> SeriesStore:
+    """Where the series come from: the folder that the settings name, the stand-in's own, or IDC."""
+    named = run.setting("recipe.fetch.store", None)
+    if named is not None:
+        return LocalStore(named)
+    return IDCStore() if run.data == "idc" else LocalStore(run.path("cohort", "store"))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from io import StringIO
 
 import dicom_ml as dml
 from dicom_ml.errors import CodeError, DicomMLError, SeriesError
-from recipes.common.fetch import Fetched, IDCStore, LocalStore, SeriesStore, fetch_series
+from recipes.common.fetch import Fetched, fetch_series, store_of
 from recipes.common.manifest import Row, chosen_rows, read_manifest, write_manifest
 from recipes.common.run import Done, Run
 from recipes.common.state import write_text
@@ -54,9 +54,7 @@ def cohort(run: Run) -> Done:
 def fetch(run: Run) -> Done:
     """Bring the slides here."""
     rows = read_manifest(run.path("cohort", "manifest.csv"))
-    store: SeriesStore = IDCStore() if run.data == "idc" else LocalStore(run.path("cohort", "store"))
-    if run.setting("recipe.fetch.store", None) is not None:
-        store = LocalStore(run.setting("recipe.fetch.store"))
+    store = store_of(run)
     count = 0
 
     def progress(one: Fetched) -> None:
