@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +47,9 @@ def check_structure(subject: Subject, iod: Iod, out: Findings) -> None:
 
 def _check_modules(subject: Subject, iod: Iod, out: Findings) -> None:
     ds = subject.ds
-    mandatory = {row.tag for module in iod.modules if module.usage.kind == "M" for row in module.rows}
+    shared = Counter(row.tag for module in iod.modules for row in module.rows)
     for module in iod.modules:
-        if _applies(module, ds, mandatory, iod, out):
+        if _applies(module, ds, shared, out):
             rows = [row for row in module.rows if row.tag not in _GROUP_SEQUENCES]
             _check_rows(ds, rows, "", [ds], module.section, out)
     holders = [m for m in iod.modules if any(row.tag in _GROUP_SEQUENCES for row in m.rows)]
@@ -58,7 +59,7 @@ def _check_modules(subject: Subject, iod: Iod, out: Findings) -> None:
         _check_groups(subject, iod, grouped.get(SHARED) or grouped[PER_FRAME], out)
 
 
-def _applies(module: Module, ds: Dataset, mandatory: set[int], iod: Iod, out: Findings) -> bool:
+def _applies(module: Module, ds: Dataset, shared: Counter[int], out: Findings) -> bool:
     """Whether the object has the module, or must have it."""
     if module.usage.kind == "M":
         return True
@@ -76,8 +77,9 @@ def _applies(module: Module, ds: Dataset, mandatory: set[int], iod: Iod, out: Fi
         return True
     if condition is not None and not condition.otherwise:
         return False
-    own = [row for row in module.rows if row.tag not in mandatory]
-    return any(row.tag in ds for row in own if row.kind in ("1", "2"))
+    # an optional module is there where an attribute of its own is
+    own = [row for row in module.rows if shared[row.tag] == 1]
+    return any(row.tag in ds for row in own if row.kind != "3")
 
 
 # ---------------------------------------------------------------------- attributes

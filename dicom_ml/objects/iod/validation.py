@@ -82,38 +82,40 @@ def validate(x: Any, sources: Any = None) -> list[Finding]:
 
 def findings_of(x: Any, known: Sources) -> list[Finding]:
     """As :func:`validate`, with what is known of sources."""
-    subjects = _subjects(x)
     found: list[Finding] = []
-    several = len(subjects) > 1
-    if several:
-        for item in subjects:
-            if isinstance(item, Subject):
-                known.known.setdefault(str(item.ds.get("SOPInstanceUID", "")), known_of(item))
-    for item in subjects:
-        if isinstance(item, Finding):
-            found.append(item)
-            continue
-        for finding in _check(item, known):
-            found.append(replace(finding, file=item.name) if several else finding)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pydicom warns of is found here, too
+        things = _things(x)
+        several = len(things) > 1
+        if several:
+            for name, thing in things:
+                subject = _opened(thing, name, several)
+                if isinstance(subject, Subject):
+                    known.known.setdefault(str(subject.ds.get("SOPInstanceUID", "")), known_of(subject))
+        for name, thing in things:  # opened anew: a folder may hold more files than may be open at once
+            subject = _opened(thing, name, several)
+            if isinstance(subject, Finding):
+                found.append(subject)
+                continue
+            for finding in _check(subject, known):
+                found.append(replace(finding, file=name) if several else finding)
     return sort_findings(found)
 
 
 def _check(subject: Subject, known: Sources) -> list[Finding]:
     out = Findings()
     iod = iod_of(subject.sop_class)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if subject.cut_off:
-            out.error("", "the file ends before its last element does: it is truncated", "fetch it again", "7", "PS3.5")
-        if iod is None:
-            what = "is missing" if not subject.sop_class else "is of no object that this knows: only values are checked"
-            kind = out.info if subject.sop_class else out.error
-            kind(where("", "SOPClassUID"), what, "", "C.12.1")
-        else:
-            _guarded(lambda s, o: check_structure(s, iod, o), subject, out)
-        for check in _checks(subject):
-            _guarded(check, subject, out)
-        _guarded(lambda s, o: check_against(s, known, o), subject, out)
+    if subject.cut_off:
+        out.error("", "the file ends before its last element does: it is truncated", "fetch it again", "7", "PS3.5")
+    if iod is None:
+        what = "is missing" if not subject.sop_class else "is of no object that this knows: only values are checked"
+        kind = out.info if subject.sop_class else out.error
+        kind(where("", "SOPClassUID"), what, "", "C.12.1")
+    else:
+        _guarded(lambda s, o: check_structure(s, iod, o), subject, out)
+    for check in _checks(subject):
+        _guarded(check, subject, out)
+    _guarded(lambda s, o: check_against(s, known, o), subject, out)
     return out.found
 
 
@@ -153,43 +155,45 @@ def _checks(subject: Subject) -> Sequence[Check]:
 
 
 # ---------------------------------------------------------------------- what is checked
-def _subjects(x: Any) -> list[Subject | Finding]:
+def _things(x: Any) -> list[tuple[str, Any]]:
+    """What is to be checked, one after another, with the names of it."""
     if isinstance(x, str | os.PathLike):
         path = Path(x)
         if path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-            found = [_opened(p) for p in files if is_dicom(p)]
+            found: list[tuple[str, Any]] = [(str(p), p) for p in files if is_dicom(p)]
             if not found:
                 raise FileError(f"{path} holds no DICOM file")
             return found
         if not path.exists():
             raise FileError(f"{path} does not exist")
-        return [open_subject(path)]
+        return [(str(path), path)]
     if isinstance(x, bytes | bytearray | memoryview):
-        return [subject_of_bytes(bytes(x), "<bytes>")]
-    if isinstance(x, Subject):
-        return [x]
+        return [("<bytes>", bytes(x))]
     ds = _dataset_of(x)
     if ds is not None:
-        return [subject_of_dataset(ds, str(getattr(ds, "filename", None) or "<dataset>"))]
+        return [(str(getattr(ds, "filename", None) or "<dataset>"), ds)]
     if isinstance(x, Iterable):
-        found = []
+        listed: list[tuple[str, Any]] = []
         for number, item in enumerate(x, start=1):
-            for subject in _subjects(item):
-                if isinstance(subject, Subject) and subject.name in ("<bytes>", "<dataset>"):
-                    subject.name = f"{subject.name[:-1]} {number}>"
-                found.append(subject)
-        return found
+            for name, thing in _things(item):
+                listed.append((f"{name[:-1]} {number}>" if name in ("<bytes>", "<dataset>") else name, thing))
+        return listed
     raise FileError(
         f"cannot validate a {type(x).__name__}: give a path, a pydicom data set, or an object of this package"
     )
 
 
-def _opened(path: Path) -> Subject | Finding:
+def _opened(thing: Any, name: str, several: bool) -> Subject | Finding:
+    """The object; where one of several cannot be opened, that is a finding."""
     try:
-        return open_subject(path)
+        if isinstance(thing, Path):
+            return open_subject(thing)
+        return subject_of_bytes(thing, name) if isinstance(thing, bytes) else subject_of_dataset(thing, name)
     except DicomMLError as error:
-        return Finding("error", "", str(error), file=str(path))
+        if not several:
+            raise
+        return Finding("error", "", str(error), file=name)
 
 
 def _dataset_of(x: Any) -> Dataset | None:

@@ -16,6 +16,8 @@ import dicom_ml as dml
 from tests.objects.annotations.test_annotations import AREA, group
 from tests.objects.key_objects.test_key_objects import NAMES as SELECTIONS
 from tests.objects.key_objects.test_key_objects import selection
+from tests.objects.presentation.scenes import NAMES as STATES
+from tests.objects.presentation.scenes import state_of
 from tests.objects.report.scenes import slide as report_slide
 from tests.objects.report.test_conformance import NAMES as REPORTS
 from tests.objects.report.test_conformance import report_of
@@ -90,6 +92,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "annotations in space": lambda: _annotations(dims=3),
     **{f"report {name}": lambda name=name: _report(name) for name in REPORTS},
     **{f"selection {name}": lambda name=name: (selection(name), None, None) for name in SELECTIONS},
+    **{f"state {name}": lambda name=name: (state_of(name), None, None) for name in STATES},
     **{f"capture {name}": lambda name=name: (capture(name), None, None) for name in SHAPES},
 }
 
