@@ -17,6 +17,7 @@ from dicom_ml.bridge.lightning import lightning
 from dicom_ml.bridge.results import Written
 from dicom_ml.bridge.slide_object import SlideObject
 from dicom_ml.bridge.tensors import torch
+from dicom_ml.bridge.tile_gathering import tell_empty
 from dicom_ml.bridge.tile_results import TileResult
 from dicom_ml.bridge.tiles import TileGrid
 from dicom_ml.callbacks.manifest import Journal, merge_journals
@@ -342,11 +343,7 @@ class ResultWriter(lightning().Callback):  # type: ignore[misc]
         assert self._slides is not None and self._journal is not None
         while self._slides.empty:
             uid = self._slides.empty.pop()
-            warnings.warn(
-                f"nothing was found on slide {uid}, so it has no file: the object cannot be empty",
-                DicomMLWarning,
-                stacklevel=2,
-            )
+            tell_empty(uid)
             self._journal.add_empty(uid)
 
     def _note(self, written: Written) -> None:
