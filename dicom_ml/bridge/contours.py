@@ -15,22 +15,24 @@ Array = npt.NDArray[Any]
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
 
 
-def label_outlines(labels: npt.ArrayLike) -> tuple[Array, Array, Array]:
+def label_outlines(labels: npt.ArrayLike, *, holes: bool = False) -> tuple[Array, Array, Array]:
     """Outlines of all connected parts of all labels of a map.
 
-    Pixels that touch in a corner only are parts of their own, holes are left out. Filled again by the rule that a pixel
-    belongs to an outline when its centre lies inside, parts without holes are the very same pixels.
+    Pixels that touch in a corner only are parts of their own. Filled again by the rule that a pixel belongs to an
+    outline when its centre lies inside, parts without holes are the very same pixels.
 
     Parameters
     ----------
     labels : array_like of int or bool, shape (rows, columns)
         0 is background.
+    holes : bool
+        Give the outlines of holes, too; they run the other way.
 
     Returns
     -------
     points : ndarray of float64, shape (P, 2)
         Row and column of the corners of one outline after the other; pixel ``(r, c)`` covers ``[r, r + 1)`` by
-        ``[c, c + 1)``. They run clockwise, and the first corner is not repeated.
+        ``[c, c + 1)``. They run clockwise from the uppermost, then leftmost corner, which is not repeated.
     offsets : ndarray of int64, shape (N,)
         First corner of each outline.
     values : ndarray of int64, shape (N,)
@@ -49,13 +51,14 @@ def label_outlines(labels: npt.ArrayLike) -> tuple[Array, Array, Array]:
     if not len(start):
         return np.zeros((0, 2)), np.zeros(0, np.int64), np.zeros(0, np.int64)
     following = _following(start, stop, label, way)
-    turns = way[following] != way
+    turns = np.zeros(len(way), dtype=bool)
+    turns[following] = way[following] != way
     loops, firsts = _loops(following.tolist(), turns)
-    corners = stop[np.array(loops, dtype=np.intp)]
+    corners = start[np.array(loops, dtype=np.intp)]
     width = padded.shape[1]
     points = np.stack(np.divmod(corners, width), axis=1).astype(np.float64) - 1  # the margin
     offsets = np.array(firsts, dtype=np.int64)
-    outer = polygon_areas(points, offsets) > 0
+    outer = np.ones(len(offsets), dtype=bool) if holes else polygon_areas(points, offsets) > 0
     values = label[np.array(loops, dtype=np.intp)[offsets]]
     lengths = np.diff(np.append(offsets, len(points)))
     kept = np.repeat(outer, lengths)
@@ -103,7 +106,7 @@ def _following(start: Array, stop: Array, label: Array, way: Array) -> Array:
 
 
 def _loops(following: list[int], turns: Array) -> tuple[list[int], list[int]]:
-    """Steps that end at a corner, loop after loop, and the place of the first of each loop."""
+    """Steps that begin at a corner, loop after loop, and the place of the first of each loop."""
     left = bytearray(b"\x01") * len(following)
     corner = turns.tolist()
     loops: list[int] = []
