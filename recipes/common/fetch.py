@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from tqdm import tqdm
+
 from dicom_ml.errors import FileError, MissingPackageError
 from recipes.common.manifest import Row
 from recipes.common.run import Run
@@ -143,8 +145,10 @@ def fetch_series(
     """
     target.mkdir(parents=True, exist_ok=True)
     found = []
+    wanted = list(rows)
     with ThreadPoolExecutor(max(1, workers), thread_name_prefix="fetch") as pool:
-        for one in pool.map(lambda row: _fetch(row, store, target), list(rows)):
+        coming = pool.map(lambda row: _fetch(row, store, target), wanted)
+        for one in tqdm(coming, total=len(wanted), unit="series", desc="fetch", disable=None):
             found.append(one)
             if progress is not None:
                 progress(one)

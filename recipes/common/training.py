@@ -97,6 +97,7 @@ def fit(run: Run, *, data: Mapping[str, Any] | None = None) -> Any:
     folder = run.path("train")
     marker = run.marker("train")
     made = objects_of(run, folder, data=data, start=marker.starts if marker is not None else 1)
+    made.trainer.callbacks.append(_epoch_log(run))
     last = folder / "checkpoints" / "last.ckpt"
     if last.exists():
         run.log.info("train: goes on from the last checkpoint")
@@ -105,6 +106,18 @@ def fit(run: Run, *, data: Mapping[str, Any] | None = None) -> Any:
     if run.leads:
         load_weights(made.model, best_checkpoint(run))
     return made
+
+
+def _epoch_log(run: Run) -> Any:
+    """A callback that says in the log how each epoch went."""
+    from lightning.pytorch import Callback
+
+    class EpochLog(Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            said = ", ".join(f"{name} {float(value):.3f}" for name, value in sorted(trainer.callback_metrics.items()))
+            run.log.info("train: epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, said)
+
+    return EpochLog()
 
 
 def best_checkpoint(run: Run) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -151,10 +151,18 @@ def write_store(planned: Sequence[PlannedSlide], store: Path, seed: int, workers
     jobs = [(one, store) for one in planned]
     if workers > 1:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            rows = list(pool.map(_write, jobs, chunksize=4))
+            rows = list(_shown(pool.map(_write, jobs), len(jobs)))
     else:
-        rows = [_write(job) for job in jobs]
+        rows = list(_shown(map(_write, jobs), len(jobs)))
     return stratified_split(rows, _stratum, _SHARES, seed)
+
+
+def _shown(rows: Iterable[Row], count: int) -> Iterable[Row]:
+    """With a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    bar: Iterable[Row] = tqdm(rows, total=count, unit="slide", desc="cohort", disable=None)
+    return bar
 
 
 def _stratum(rows: Sequence[Row]) -> tuple[str, bool]:

@@ -160,6 +160,7 @@ def test_judges(done):
     ]
     for path in written:
         assert judges.dciodvfy(path) == [], path.name
+        assert dml.validate(path) == [], path.name
     for path in written[2:]:
         assert judges.highdicom_read_sr(path) is not None
     seg = judges.highdicom_read_seg(written[1])

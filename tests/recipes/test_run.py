@@ -84,6 +84,21 @@ def test_a_killed_step_goes_on_in_its_folder(tmp_path):
     assert run_of(toy, tmp_path).marker("train").starts == 2
 
 
+def test_halves_that_a_killed_step_left_are_removed(tmp_path):
+    toy = Toy()
+    toy.fail = True
+    with pytest.raises(KeyboardInterrupt):
+        run_of(toy, tmp_path).do_all()
+    half = tmp_path / "train" / "deep" / ".x.seg.dcm.123-0a1b2c3d.part"
+    half.parent.mkdir()
+    half.write_bytes(b"x")
+    series = tmp_path / "train" / ".1.2.3.part"
+    series.mkdir()
+    toy.fail = False
+    run_of(toy, tmp_path).do_all()
+    assert not half.exists() and series.is_dir(), "folders that fill up over several starts stay"
+
+
 def test_a_killed_step_begins_anew_where_its_inputs_changed(tmp_path):
     toy = Toy()
     toy.fail = True
