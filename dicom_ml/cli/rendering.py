@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.cli.contents import STRUCTURE_SETS
 from dicom_ml.cli.findings import COLUMNS, Findings
 from dicom_ml.cli.reports import is_report
 from dicom_ml.cli.slide_pictures import render_slide
 from dicom_ml.cli.slides import ANNOTATION_STORAGE, is_slide, sop_class_of
 from dicom_ml.errors import EncodingError, FileError
-from dicom_ml.objects.segmentation import Segment, read_segmentation
+from dicom_ml.objects.report import MultiPoint, Polyline
+from dicom_ml.objects.segmentation import read_segmentation
+from dicom_ml.objects.structure_set import RegionOfInterest, read_structure_set
 from dicom_ml.reading import Volume, read_volume
-from dicom_ml.view import PALETTE, PLANES, WINDOWS, Page, montage, png_bytes
+from dicom_ml.view import PALETTE, PLANES, WINDOWS, Mark, Page, montage, png_bytes
 
 __all__ = ["render"]
 
-Colors = dict[int, tuple[int, int, int]]
+Color = tuple[int, int, int]
+Mask = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Something that voxels can be part of: a segment, or a region of a structure set."""
+
+    label: str
+    number: int
+    meaning: str
+    color: Color | None
+    mask: Mask | None
+    marks: tuple[Mark, ...] = ()
 
 
 def render(args: argparse.Namespace) -> Path:
@@ -41,15 +59,16 @@ def render(args: argparse.Namespace) -> Path:
         setting = "wide"
     files, reports = _sorted(args.over)
     wanted = args.segments
-    labels, segments, names = _labels(files, wanted, volume)
+    labels, layers, names = _labels(files, wanted, volume)
     findings = Findings()
-    findings.add(reports, volume, wanted, len(segments))
-    if wanted and not segments and not findings.rows:
+    findings.add(reports, volume, wanted, len(layers))
+    if wanted and not layers and not findings.rows:
         known = ", ".join(map(repr, dict.fromkeys([*names, *findings.names])))
         raise FileError(f"nothing is named {', '.join(wanted)}; there are {known}")
-    colors: Colors = {n: s.color or PALETTE[(n - 1) % len(PALETTE)] for n, s in segments.items()}
+    colors = {n: layer.color or PALETTE[(n - 1) % len(PALETTE)] for n, layer in layers.items()}
+    marks = [Mark(m.region, colors[n], layer.label) for n, layer in layers.items() for m in layer.marks]
     picture = montage(volume.array, volume.affine, labels, planes=planes, setting=setting, colors=colors,
-                      names={n: s.label for n, s in segments.items()}, marks=findings.marks,
+                      names={n: layer.label for n, layer in layers.items()}, marks=[*marks, *findings.marks],
                       height=args.height)  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() == ".png":
@@ -57,11 +76,11 @@ def render(args: argparse.Namespace) -> Path:
         return output
     page = Page(args.series.resolve().name)
     page.picture(png_bytes(picture), "R, L, A, P, S, I: right, left, front, back, head, foot of the patient")
-    if segments and labels is not None:
+    if layers and labels is not None:
         ml = float(np.prod(volume.spacing)) * 1e-3
-        counts = np.bincount(labels.ravel(), minlength=len(segments) + 1)
-        rows = [(s.label, s.type.meaning, int(counts[n]), f"{counts[n] * ml:.1f} ml") for n, s in segments.items()]
-        page.table(("Segment", "Type", "Voxels shown", "Volume"), rows, "Segments", [colors[n] for n in segments])
+        counts = np.bincount(labels.ravel(), minlength=len(layers) + 1)
+        rows = [(x.label, x.meaning, int(counts[n]), f"{counts[n] * ml:.1f} ml") for n, x in layers.items()]
+        page.table(("Segment", "Type", "Voxels shown", "Volume"), rows, "Segments", [colors[n] for n in layers])
     if findings.rows:
         page.table(COLUMNS, findings.rows, "Findings", findings.colors)
     page.facts([
@@ -74,7 +93,7 @@ def render(args: argparse.Namespace) -> Path:
 
 
 def _sorted(files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Segmentations, and reports."""
+    """Segmentations and structure sets, and reports."""
     reports = []
     for file in files:
         sop_class = sop_class_of(file)
@@ -87,28 +106,62 @@ def _sorted(files: list[Path]) -> tuple[list[Path], list[Path]]:
 
 def _labels(
     files: list[Path], wanted: list[str] | None, volume: Volume
-) -> tuple[npt.NDArray[np.uint16] | None, dict[int, Segment], list[str]]:
+) -> tuple[npt.NDArray[np.uint16] | None, dict[int, Layer], list[str]]:
     """All segments of all files as one label map on the volume's grid; where they overlap, the later is seen.
 
-    Then the segments that are shown, and the labels of all.
+    Then what is shown, by its label, and the names of all there is.
     """
     if not files:
         return None, {}, []
     out = np.zeros(volume.shape, dtype=np.uint16)
-    segments: dict[int, Segment] = {}
+    layers: dict[int, Layer] = {}
     found: list[str] = []
     for file in files:
-        seg = read_segmentation(file)
-        same = seg.grid.align(volume.grid) is not None
-        for segment in seg.segments:
-            found.append(segment.label)
-            if wanted and segment.label not in wanted and str(segment.number) not in wanted:
+        read = _regions if sop_class_of(file) in STRUCTURE_SETS else _segments
+        for layer in read(file, wanted, volume):
+            found.append(layer.label)
+            if not _wanted(layer.label, layer.number, wanted):
                 continue
-            mask = seg.channels(on=volume, segments=[segment.number], outside="drop", resample=not same)[0]
-            number = len(segments) + 1
-            segments[number] = segment
-            out[np.asarray(mask) > 0.5] = number
-    return out, segments, found
+            number = len(layers) + 1
+            layers[number] = layer
+            if layer.mask is not None:
+                out[np.asarray(layer.mask) > 0.5] = number
+    return out, layers, found
+
+
+def _wanted(label: str, number: int, wanted: list[str] | None) -> bool:
+    return not wanted or label in wanted or str(number) in wanted
+
+
+def _segments(file: Path, wanted: list[str] | None, volume: Volume) -> Iterator[Layer]:
+    seg = read_segmentation(file)
+    same = seg.grid.align(volume.grid) is not None
+    for segment in seg.segments:
+        number, mask = int(segment.number or 0), None
+        if _wanted(segment.label, number, wanted):
+            mask = seg.channels(on=volume, segments=[number], outside="drop", resample=not same)[0]
+        yield Layer(segment.label, number, segment.type.meaning, segment.color, mask)
+
+
+def _regions(file: Path, wanted: list[str] | None, volume: Volume) -> Iterator[Layer]:
+    """Regions of a structure set: what encloses an area as voxels, points and open lines as they are."""
+    structures = read_structure_set(file)
+    for region in structures.regions:
+        name, mask = region.name or f"region {region.number}", None
+        marks: tuple[Mark, ...] = ()
+        if _wanted(name, region.number, wanted):
+            if region.is_filled:
+                mask = structures.mask(region, volume, outside="drop", between="nearest")
+            marks = tuple(_lines(region, volume))
+        meaning = region.code.meaning if region.code is not None else region.interpreted_type.lower()
+        yield Layer(name, region.number, meaning or "-", region.color, mask, marks)
+
+
+def _lines(region: RegionOfInterest, volume: Volume) -> Iterator[Mark]:
+    for contour in region.contours:
+        if not contour.is_filled and len(contour.points):
+            points = volume.grid.to_index(contour.points) + 0.5
+            yield Mark(Polyline(points) if len(points) > 1 else MultiPoint(points), PALETTE[0])
 
 
 def _region(text: str | None) -> tuple[int, int, int, int] | None:

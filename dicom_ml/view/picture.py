@@ -223,9 +223,7 @@ def montage(
     tiles: list[tuple[Image, str]] = []
     for name, which in (planes or {"axial": 4, "coronal": 2, "sagittal": 2}).items():
         places = PlaneMap(affine, array.shape, name)
-        chosen = which if not isinstance(which, int) else mark_positions(marks, places, which)
-        if isinstance(which, int) and not chosen:
-            chosen = plane_positions(labels, affine, name, which, array.shape)
+        chosen = which if not isinstance(which, int) else _positions(labels, marks, places, affine, name, which)
         for index in chosen:
             cut = plane_of(array, affine, name, index)
             over = plane_of(labels, affine, name, index) if labels is not None else None
@@ -240,6 +238,23 @@ def montage(
     legend += dict.fromkeys((m.name, m.color) for m in marks if m.name)
     return _arrange(tiles, [name for name, _ in legend], [color for _, color in legend], height, columns, title,
                     (image_module, draw_module, font))  # fmt: skip
+
+
+def _positions(
+    labels: npt.NDArray[Any] | None,
+    marks: Sequence[Mark],
+    places: PlaneMap,
+    affine: npt.ArrayLike,
+    name: str,
+    count: int,
+) -> list[int]:
+    """Slices that show the regions; where there are labels too, half of them."""
+    marked = mark_positions(marks, places, count if labels is None else (count + 1) // 2)
+    if not marked:
+        return plane_positions(labels, affine, name, count, places.shape)
+    if labels is None or count == len(marked) or not labels.any():
+        return marked
+    return sorted({*marked, *plane_positions(labels, affine, name, count - len(marked))})
 
 
 def _mark(tile: Image, marks: Sequence[Mark], places: PlaneMap, index: int) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 import dicom_ml as dml
 from dicom_ml.cli import main
@@ -41,6 +44,39 @@ def report(series: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         dml.read_volume(series), groups, dml.Algorithm("NoduleNet", "1.0"), observers=[Person("Secret^Doctor")]
     )
     made.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def structures(series: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A contour on the slices 1 to 3, and a point."""
+    grid = dml.read_volume(series).grid
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.3.4", "RTSTRUCT"
+    ds.StructureSetLabel = "TEST"
+    ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
+    frame = dml.read_volume(series).source.frame_of_reference_uid
+    corners = np.array([(4, 3), (4, 9), (12, 9), (12, 3)]) - 0.5
+    outlines = [np.column_stack([np.full(4, d), corners]) for d in (1.0, 2.0, 3.0)]
+    for number, (name, kind, contours) in enumerate(
+        [("Target", "CLOSED_PLANAR", outlines), ("Isocentre", "POINT", [np.array([[2.0, 15.0, 15.0]])])], start=1
+    ):
+        roi, drawn, seen = Dataset(), Dataset(), Dataset()
+        roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = number, name, frame
+        drawn.ReferencedROINumber, drawn.ROIDisplayColor, drawn.ContourSequence = number, [255, 0, 255], []
+        for index in contours:
+            contour = Dataset()
+            contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(index)
+            contour.ContourData = [f"{v:.6f}" for v in grid.to_lps(index).ravel()]
+            drawn.ContourSequence.append(contour)
+        seen.ObservationNumber, seen.ReferencedROINumber, seen.RTROIInterpretedType = number, number, "PTV"
+        ds.StructureSetROISequence.append(roi)
+        ds.ROIContourSequence.append(drawn)
+        ds.RTROIObservationsSequence.append(seen)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = tmp_path_factory.mktemp("structures") / "rt.dcm"
+    ds.save_as(path, enforce_file_format=True)
     return path
 
 
@@ -256,6 +292,20 @@ def test_render_draws_on_slides(slide: Path, tmp_path: Path, capsys: pytest.Capt
     for wrong, what in (("1,2,3", "ROW,COLUMN"), ("99999,0,5,5", "beside the slide"), ("0,0,0,4", "ROW,COLUMN")):
         assert main([*common, "--region", wrong, "--output", str(tmp_path / "x.png")]) == 2
         assert what in capsys.readouterr().err
+
+
+def test_render_draws_structure_sets(series: Path, structures: Path, report: Path, tmp_path: Path) -> None:
+    assert main(["info", str(structures)]) == 0
+    common = ["render", str(series), "--over", str(structures), "--height", "240", "--planes", "axial=3", "--output"]
+    assert main([*common, str(tmp_path / "a.png")]) == 0
+    picture = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))[:240]
+    assert (picture == (255, 0, 255)).all(axis=2).any()
+    assert main([*common, str(tmp_path / "a.html")]) == 0
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    voxels = 3 * 8 * 6
+    assert "Target" in text and "ptv" in text and f"<td class=number>{voxels}</td>" in text and "Isocentre" in text
+    assert main([*common, str(tmp_path / "b.html"), "--segments", "Isocentre"]) == 0
+    assert "Target" not in (tmp_path / "b.html").read_text(encoding="utf-8")
 
 
 def test_render_refuses_what_does_not_belong(

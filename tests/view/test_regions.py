@@ -149,5 +149,9 @@ def test_marks_are_drawn_where_they_lie_and_named():
     left += (cell - wide) / 2
     assert abs(rows.min() - (top + 3 * 20)) <= 2 and abs(rows.max() - (top + 9 * 20)) <= 2
     assert abs(columns.min() - (left + 4 * wide / 15)) <= 2 and abs(columns.max() - (left + 11 * wide / 15)) <= 2
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[7:9, 4:6, 4:6] = 1
+    both = np.asarray(montage(volume, GRID.affine, labels, marks=[mark], planes={"axial": 2}, height=240))
+    assert both.shape[1] > 1.8 * tile.shape[1]  # a slice for the region, and one for the label
     named = np.asarray(montage(volume, GRID.affine, marks=[mark], planes={"axial": 1}, height=240))
     assert named.shape[0] > tile.shape[0]  # a legend

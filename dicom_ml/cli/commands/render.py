@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="what to draw over it: DICOM segmentations and reports; of slides also parametric maps and annotations",
+        help="what to draw over it: DICOM segmentations, structure sets, reports; of slides also maps and annotations",
     )
     parser.add_argument(
         "--segments",
