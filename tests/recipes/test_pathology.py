@@ -286,7 +286,7 @@ def test_prediction_that_was_killed_goes_on(done, tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, stderr=subprocess.PIPE)
-    waiting = time.monotonic() + 120
+    waiting = time.monotonic() + 300
     try:
         # until the first tiles wait on disk, and some more
         while time.monotonic() < waiting and process.poll() is None:
