@@ -1,9 +1,9 @@
 """Frames that arrive in any order, kept on disk until their object is complete.
 
 A result over a whole slide is made tile by tile, in many batches and perhaps by several processes. Each process
-appends what it has to its own pair of files in one folder: the bytes of frames, and fixed records that say where each
-frame lies. Memory holds only the records. After a kill the folder is opened again and knows what it has; a record is
-written after its frame, so a half-written frame is never believed.
+appends what it has to its own file in one folder: a fixed record that says what a frame is and how long, and its
+bytes, those of one tile in one write. Memory holds only the records. After a kill the folder is opened again and
+knows what it has: a record with a wrong check sum, or whose frame is cut off, and what follows, is not believed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ __all__ = ["FrameSpool", "Key"]
 #: What a frame is: four integers of the caller's choosing, such as (segment, plane, tile row, tile column).
 Key = tuple[int, int, int, int]
 
-_BODY, _CHECK = struct.Struct("<4iqq"), struct.Struct("<II")
-_RECORD = struct.Struct("<4iqqII")  # both of them
+_BODY, _CHECK = struct.Struct("<4iq"), struct.Struct("<I")
+_RECORD = struct.Struct("<4iqI")  # both of them
 _PLAN = "plan.json"
 _COPY_BYTES = 1 << 22
+_VECTORS = 512  # buffers of one system call; Linux allows 1024
 
 
 class FrameSpool:
@@ -57,16 +58,14 @@ class FrameSpool:
         self._lock = threading.Lock()
         self._places: dict[Key, tuple[int, int, int]] = {}
         self._shards: list[Path] = []
+        self._ends: list[int] = []
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keep_plan()
         self._data_path = self.folder / f"{shard}.frames"
-        self._index_path = self.folder / f"{shard}.index"
-        end, records = self._recover(self._data_path, self._index_path)
         self._data = open(self._data_path, "ab", buffering=0)
-        self._index = open(self._index_path, "ab", buffering=0)
-        self._data.truncate(end)
-        self._index.truncate(records * _RECORD.size)
-        self._end, self._index_end = end, records * _RECORD.size
+        self._shards, self._ends = [self._data_path], [0]
+        self._look(0)
+        self._data.truncate(self._ends[0])  # what was half written
         self.refresh()
 
     def _keep_plan(self) -> None:
@@ -81,37 +80,25 @@ class FrameSpool:
                 f"{self.folder} holds frames of another object or other settings; remove it, or write elsewhere"
             )
 
-    def _recover(self, data_path: Path, index_path: Path) -> tuple[int, int]:
-        """Where the last frame that can be believed ends, and how many records that makes."""
-        if not index_path.exists() or not data_path.exists():
-            return 0, 0
-        size, end, count = data_path.stat().st_size, 0, 0
-        for _, offset, length in _records(index_path):
-            if offset != end or offset + length > size:
-                break
-            end, count = offset + length, count + 1
-        return end, count
-
     # ------------------------------------------------------------------ content
     def refresh(self) -> None:
         """Look again at what other processes have written."""
-        paths = sorted(self.folder.glob("*.index"))
-        alone = paths == [self._index_path] and self._shards == [self._data_path]
-        if alone and self._index_path.stat().st_size == self._index_end:
-            return  # all that is there was written here
-        found: dict[Key, tuple[int, int, int]] = {}
-        shards: list[Path] = []
-        for index_path in paths:
-            data_path = index_path.with_suffix(".frames")
-            shards.append(data_path)
-            size = data_path.stat().st_size if data_path.exists() else 0
-            for key, offset, length in _records(index_path):
-                if offset + length > size:
-                    break
-                found.setdefault(key, (len(shards) - 1, offset, length))
         with self._lock:
-            self._places, self._shards = found, shards
-            self._own = shards.index(self._data_path)
+            for path in sorted(self.folder.glob("*.frames")):
+                if path not in self._shards:
+                    self._shards.append(path)
+                    self._ends.append(0)
+            for shard in range(1, len(self._shards)):
+                self._look(shard)
+
+    def _look(self, shard: int) -> None:
+        """Take in the frames of a process that are not known yet; of a frame that several have, the first by name."""
+        path = self._shards[shard]
+        for key, offset, length in _frames_of(path, self._ends[shard]):
+            other = self._places.get(key)
+            if other is None or path.name < self._shards[other[0]].name:
+                self._places[key] = shard, offset, length
+            self._ends[shard] = offset + length
 
     def __contains__(self, key: object) -> bool:
         return key in self._places
@@ -146,24 +133,24 @@ class FrameSpool:
             Whether the last was new.
         """
         with self._lock:
-            new = [(key, memoryview(frame).cast("B")) for key, frame in frames if key not in self._places]
+            new = [(key, frame) for key, frame in frames if key not in self._places]
             if not new:
                 return False
-            places, end = [], self._end
+            parts: list[bytes | memoryview] = []
+            places, start = [], self._ends[0]
+            end = start
+            for key, frame in new:
+                length = frame.nbytes if isinstance(frame, memoryview) else len(frame)
+                parts += (_record(key, length), frame)
+                end += _RECORD.size + length
+                places.append((key, (0, end - length, length)))
             try:
-                for key, view in new:
-                    _write_all(self._data, view)
-                    places.append((key, (self._own, end, len(view))))
-                    end += len(view)
-                records = b"".join(_record(key, offset, length) for key, (_, offset, length) in places)
-                _write_all(self._index, memoryview(records))
+                _write_all(self._data, parts, end - start)
             except BaseException:
                 # a full disk, say: what was half written must not move the frames that follow
-                self._data.truncate(self._end)
-                self._index.truncate(self._index_end)
+                self._data.truncate(start)
                 raise
-            self._end = end
-            self._index_end += len(records)
+            self._ends[0] = end
             self._places.update(places)
             return new[-1][0] == frames[-1][0]
 
@@ -174,11 +161,12 @@ class FrameSpool:
                 shard, offset, length = self._places[key]
                 yield files.read(self._shards[shard], offset, length)
 
-    def scattered(self, keys: Iterable[Key]) -> Iterator[tuple[int, memoryview]]:
-        """Frames in the order in which they lie on disk, each with its place among ``keys``.
+    def scattered(self, keys: Iterable[Key]) -> Iterator[tuple[int, list[memoryview]]]:
+        """Runs of frames that follow each other in ``keys``, each with the place of its first.
 
-        That is for objects whose frames may be written in any order: the spool is read in long runs. Keys that are
-        not there are left out. A frame is good until the next one is asked for.
+        That is for objects whose frames may be written in any order: the spool is read in long pieces, as it lies on
+        disk, and what of a piece belongs together comes together. Keys that are not there are left out. Frames are
+        good until the next ones are asked for.
         """
         found = [(*place, i) for i, key in enumerate(keys) if (place := self._places.get(key)) is not None]
         found.sort()
@@ -192,19 +180,25 @@ class FrameSpool:
                     if other != shard or (last > first and offset + length - start > _COPY_BYTES):
                         break
                     end, last = offset + length, last + 1
-                run = memoryview(files.read(self._shards[shard], start, end - start))
-                for _, offset, length, i in found[first:last]:
-                    yield i, run[offset - start : offset - start + length]
+                piece = memoryview(files.read(self._shards[shard], start, end - start))
+                run: list[memoryview] = []
+                begin = -1
+                for i, offset, length in sorted((i, offset, length) for _, offset, length, i in found[first:last]):
+                    if i != begin + len(run):
+                        if run:
+                            yield begin, run
+                        begin, run = i, []
+                    run.append(piece[offset - start : offset - start + length])
+                yield begin, run
                 first = last
 
     # ------------------------------------------------------------------ end
     def close(self) -> None:
-        """Close the files; the folder stays and can be opened again."""
+        """Close the file; the folder stays and can be opened again."""
         self._data.close()
-        self._index.close()
 
     def remove(self) -> None:
-        """Close the files and delete the folder: the object is complete."""
+        """Close the file and delete the folder: the object is complete."""
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -217,26 +211,43 @@ class FrameSpool:
         self.close()
 
 
-def _write_all(file: FileIO, view: memoryview) -> None:
-    written = file.write(view)
-    while written != len(view):
-        view = view[written or 0 :]
-        written = file.write(view)
-
-
-def _record(key: Key, offset: int, length: int) -> bytes:
-    body = _BODY.pack(*key, offset, length)
-    return body + _CHECK.pack(zlib.crc32(body), 0)
-
-
-def _records(path: Path) -> Iterator[tuple[Key, int, int]]:
-    """Records of an index up to the first that is not whole."""
-    data = path.read_bytes()
-    for start in range(0, len(data) - _RECORD.size + 1, _RECORD.size):
-        a, b, c, d, offset, length, check, _ = _RECORD.unpack_from(data, start)
-        if zlib.crc32(data[start : start + _RECORD.size - 8]) != check:
+def _write_all(file: FileIO, parts: Sequence[bytes | memoryview], total: int) -> None:
+    """Append all parts, in one write where the system can do that."""
+    if hasattr(os, "writev") and len(parts) <= _VECTORS:
+        written = os.writev(file.fileno(), parts)
+        if written == total:
             return
-        yield (a, b, c, d), offset, length
+        view = memoryview(b"".join(parts))[written:]
+    else:
+        view = memoryview(b"".join(parts))
+    while len(view):
+        view = view[file.write(view) or 0 :]
+
+
+def _record(key: Key, length: int) -> bytes:
+    body = _BODY.pack(*key, length)
+    return body + _CHECK.pack(zlib.crc32(body))
+
+
+def _frames_of(path: Path, start: int) -> Iterator[tuple[Key, int, int]]:
+    """Key, offset and length of the frames of a file from an offset on, up to the first that is not whole."""
+    try:
+        file = open(path, "rb", buffering=1 << 16)
+    except FileNotFoundError:
+        return
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        while start + _RECORD.size <= size:
+            file.seek(start)
+            data = file.read(_RECORD.size)
+            if len(data) < _RECORD.size:
+                return
+            a, b, c, d, length, check = _RECORD.unpack(data)
+            start += _RECORD.size
+            if zlib.crc32(data[: _BODY.size]) != check or length < 0 or start + length > size:
+                return
+            yield (a, b, c, d), start, length
+            start += length
 
 
 class _Files:

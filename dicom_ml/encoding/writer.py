@@ -12,7 +12,7 @@ import io
 import os
 import secrets
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -38,6 +38,7 @@ __all__ = [
 
 _LONG_FORM = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
 _MAX_LENGTH = 0xFFFFFFFE
+_VECTORS = 512  # buffers of one system call; Linux allows 1024
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
@@ -201,6 +202,21 @@ class NativeFrames:
         else:  # pragma: no cover - Windows
             self._file.seek(self._start + offset)
             _write_all(self._file, view)
+
+    def write_run(self, offset: int, frames: Sequence[bytes | memoryview]) -> None:
+        """Write frames one after the other, beginning at ``offset``: in few system calls, however small they are."""
+        if not hasattr(os, "pwritev"):  # pragma: no cover - macOS, Windows
+            self.write(offset, b"".join(frames))
+            return
+        for first in range(0, len(frames), _VECTORS):
+            part = frames[first : first + _VECTORS]
+            total = sum(len(frame) for frame in part)
+            if self._start + offset + total > self._end:
+                raise EncodingError("a frame reaches past the end of its pixel data")
+            written = os.pwritev(self._file.fileno(), part, self._start + offset)
+            if written != total:
+                self.write(offset + written, memoryview(b"".join(part))[written:])
+            offset += total
 
     def close(self) -> None:
         """Leave the file positioned after the pixel data."""

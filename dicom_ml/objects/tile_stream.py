@@ -206,8 +206,8 @@ class TileStream(ABC):
         size = self.frame_bytes()
         native = NativeFrames(file, vr, size * len(keys), tag)
         zero = [not any(self.empty(channel)) for channel in range(self.channels)]
-        for i, frame in self._spool.scattered(keys):
-            native.write(i * size, frame)
+        for i, frames in self._spool.scattered(keys):
+            native.write_run(i * size, frames)
         if not all(zero):
             for i, key in enumerate(keys):
                 if not zero[key[0]] and key not in self._spool:

@@ -106,3 +106,22 @@ def test_bytes_are_those_of_pydicom():
     assert sequence_bytes(0x0040A043, [dataset_bytes(item)]) in buffer.getvalue()
     alone = ds[0x00100000:]
     assert "Müller".encode() in dataset_bytes(alone, "ISO_IR 192")
+
+
+def test_runs_of_native_frames(tmp_path, monkeypatch):
+    import dicom_ml.encoding.writer as module
+
+    frames = [bytes([i]) * 7 for i in range(1, 11)]
+    whole = module.os.pwritev
+    for limited in (False, True):
+        if limited:  # a system that writes less than asked
+            monkeypatch.setattr(module.os, "pwritev", lambda fd, parts, at: whole(fd, [b"".join(parts)[:9]], at))
+        monkeypatch.setattr(module, "_VECTORS", 4)
+        with open(tmp_path / "a", "w+b", buffering=0) as file:
+            native = NativeFrames(file, "OB", 70)
+            native.write_run(14, frames[2:])
+            native.write_run(0, [memoryview(frame) for frame in frames[:2]])
+            with pytest.raises(EncodingError, match="past the end"):
+                native.write_run(63, frames[:2])
+            native.close()
+        assert (tmp_path / "a").read_bytes()[12:] == b"".join(frames)
