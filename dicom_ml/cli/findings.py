@@ -42,6 +42,12 @@ class Findings:
     _count: int = 0
     _palette: dict[str, Color] = field(default_factory=dict)
 
+    @property
+    def note(self) -> str:
+        """What is missing on the picture; empty where nothing is."""
+        missing = self.colors.count(None)
+        return f"{missing} of {len(self.rows)} findings have no region on these images." if missing else ""
+
     def add(self, files: Sequence[Path], source: Any, wanted: Sequence[str] | None, used: int = 0) -> None:
         """Read reports.
 

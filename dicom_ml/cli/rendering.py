@@ -83,6 +83,8 @@ def render(args: argparse.Namespace) -> Path:
         page.table(("Segment", "Type", "Voxels shown", "Volume"), rows, "Segments", [colors[n] for n in layers])
     if findings.rows:
         page.table(COLUMNS, findings.rows, "Findings", findings.colors)
+        if findings.note:
+            page.text(findings.note)
     page.facts([
         ("Slices, rows, columns", " x ".join(map(str, volume.shape))),
         ("Spacing", " x ".join(f"{v:.4g}" for v in volume.spacing) + " mm"),

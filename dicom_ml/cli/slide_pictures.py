@@ -147,6 +147,8 @@ def render_slide(
                    [c for _, _, c in picture.legend])  # fmt: skip
     if findings.rows:
         page.table(COLUMNS, findings.rows, "Findings", findings.colors)
+        if findings.note:
+            page.text(findings.note)
     page.facts(facts, "Rows and columns")
     return page.save(output)
 

@@ -286,7 +286,7 @@ def draw_traces(
         if inside is None and any(0 <= x < picture.width and 0 <= y < picture.height for x, y in points):
             inside = trace
     if text and inside is not None:
-        size = max(10, min(picture.size) // 28)
+        size = max(12, min(picture.size) // 24)
         top, right = float(inside.points[:, 0].min()), float(inside.points[:, 1].max())
         x = min(max(right + 2 * width, 0), picture.width - size * (1 + 0.6 * len(text)))
         y = min(max(top - size / 2, 0), picture.height - 1.2 * size)

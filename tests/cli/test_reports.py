@@ -243,7 +243,7 @@ def test_render_draws_regions_on_their_slices(series: Path, report: Path, tmp_pa
     text = page.read_text(encoding="utf-8")
     for shown in ("Nodule A", "box from slice 1 to 4", "polygon on slice 4", "whole images", "Diameter 7.25 mm"):
         assert shown in text
-    assert "Left Lung" in text and "Secret" not in text
+    assert "Left Lung" in text and "Secret" not in text and "1 of 3 findings have no region" in text
 
 
 def test_render_chooses_groups(series: Path, report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
