@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from recipes.common.fetching import fetch_step
 from recipes.common.run import Recipe, Step
 from recipes.pathology.cohort import build_manifest
 from recipes.pathology.evaluation import evaluate
 from recipes.pathology.learning import predict, train
 from recipes.pathology.reporting import report
-from recipes.pathology.steps import cohort, fetch, labels
+from recipes.pathology.steps import cohort, labels
 
 __all__ = ["RECIPE"]
 
@@ -16,7 +17,7 @@ RECIPE = Recipe(
     title="Lung slides: normal tissue, adenocarcinoma, squamous cell carcinoma",
     steps=(
         Step("cohort", cohort, settings=("recipe.cohort",), seeded=False),
-        Step("fetch", fetch, needs=("cohort",), settings=("recipe.fetch",), seeded=False),
+        Step("fetch", fetch_step, needs=("cohort",), settings=("recipe.fetch",), seeded=False),
         Step("labels", labels, needs=("fetch",), settings=("recipe.labels",), seeded=False),
         Step("train", train, needs=("labels",), settings=("trainer", "model", "data")),
         Step("predict", predict, needs=("labels", "train"), settings=("recipe.predict", "data")),

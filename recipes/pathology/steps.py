@@ -7,8 +7,7 @@ from collections import Counter
 from io import StringIO
 
 import dicom_ml as dml
-from dicom_ml.errors import CodeError, DicomMLError, SeriesError
-from recipes.common.fetch import Fetched, fetch_series, store_of
+from dicom_ml.errors import CodeError, DicomMLError
 from recipes.common.manifest import Row, chosen_rows, read_manifest, write_manifest
 from recipes.common.run import Done, Run
 from recipes.common.state import write_text
@@ -16,7 +15,7 @@ from recipes.pathology.classes import CLASSES, QUESTION, SITE, class_of_specimen
 from recipes.pathology.cohort import MANIFEST
 from recipes.pathology.standin import plan_generated, plan_real_tiles, real_tiles_folder, write_store
 
-__all__ = ["cohort", "fetch", "labels"]
+__all__ = ["cohort", "labels"]
 
 
 def cohort(run: Run) -> Done:
@@ -49,35 +48,6 @@ def cohort(run: Run) -> Done:
     counts = Counter(f"{row.split} {row.label}" for row in rows)
     run.log.info("cohort: %s", ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
     return Done(files, {"slides": dict(sorted(counts.items())), "patients": len({row.patient for row in rows})})
-
-
-def fetch(run: Run) -> Done:
-    """Bring the slides here."""
-    rows = read_manifest(run.path("cohort", "manifest.csv"))
-    store = store_of(run)
-    count = 0
-
-    def progress(one: Fetched) -> None:
-        nonlocal count
-        count += 1
-        if one.problem:
-            run.log.warning("fetch: series %d of %d: %s", count, len(rows), one.problem)
-        elif count % 100 == 0:
-            run.log.info("fetch: %d of %d series", count, len(rows))
-
-    found = fetch_series(
-        rows, store, run.path("fetch"), workers=int(run.setting("recipe.fetch.workers", 2)), progress=progress
-    )
-    here = [one.row for one in found if not one.problem]
-    if not here:
-        raise SeriesError(f"none of {len(rows)} series could be fetched; the log says why")
-    if len(here) < len(rows) and not run.setting("recipe.fetch.allow_missing", False):
-        raise SeriesError(
-            f"{len(rows) - len(here)} of {len(rows)} series could not be fetched; run the step again, it goes on, or "
-            "pass --recipe.fetch.allow_missing true to go on without them"
-        )
-    files = write_manifest(run.path("fetch", "manifest.csv"), here)
-    return Done(files, {"series": len(here), "missing": len(rows) - len(here), "bytes": sum(r.size for r in here)})
 
 
 def labels(run: Run) -> Done:
