@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dicom_ml.objects.iod.finding import Finding
+from dicom_ml.objects.iod.items import Items, tag_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -25,10 +26,10 @@ def label(tag: int) -> str:
 
 def where(path: str, tag: int | str) -> str:
     """Path of an attribute within the item at ``path``: ``SegmentSequence[1].SegmentNumber (0062,0004)``."""
-    from pydicom.datadict import tag_for_keyword
-
     if isinstance(tag, str):
-        tag = int(tag_for_keyword(tag) or 0)
+        tag = tag_of(tag)
+    if tag == 0:
+        return path
     inside = f"{path}.{label(tag)}" if path else label(tag)
     return f"{inside} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
@@ -38,6 +39,8 @@ class Findings:
 
     def __init__(self) -> None:
         self.found: list[Finding] = []
+        #: Bytes of small items in which no value is wrong; the same again need no check.
+        self.sound: set[bytes] = set()
 
     def error(self, path: str, message: str, hint: str = "", section: str = "", part: str = "PS3.3") -> None:
         self.found.append(Finding("error", path, message, hint, part, section))
@@ -59,7 +62,7 @@ def text(ds: Dataset, keyword: str) -> str:
 def numbers(ds: Dataset, keyword: str) -> list[float]:
     """Numbers of an attribute; empty where there are none, or one is none."""
     value = _value(ds, keyword)
-    if value is None or isinstance(value, str | bytes):
+    if value is None or isinstance(value, str | bytes | Items):
         return []
     many = value if hasattr(value, "__iter__") else [value]
     try:
@@ -79,7 +82,8 @@ def items_of(ds: Dataset, keyword: str) -> list[Dataset]:
     from pydicom.sequence import Sequence
 
     value = _value(ds, keyword)
-    return list(value) if isinstance(value, Sequence) else []
+    found: list[Any] = list(value) if isinstance(value, Items | Sequence) else []
+    return found
 
 
 def _value(ds: Dataset, keyword: str) -> Any:

@@ -7,7 +7,6 @@ of all are checked as sets of distinct ones.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from dicom_ml.encoding.elements import Buffer, NotLean, elements_of, items_of
 from dicom_ml.encoding.functional_groups import GROUP_TAGS
 from dicom_ml.encoding.functional_groups import Path as TagPath
+from dicom_ml.objects.iod.items import Item
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -195,17 +195,15 @@ class FrameItems:
 
     # ------------------------------------------------------------------ use
     @cached_property
-    def examples(self) -> list[tuple[int, Dataset]]:
+    def examples(self) -> list[tuple[int, Any]]:
         """An item for each set of tags, with its frame (from 0)."""
-        from pydicom.filereader import read_dataset
-
-        made: list[tuple[int, Dataset]] = []
+        made: list[tuple[int, Any]] = []
         for example in self._examples:
             if len(example) == 2:
                 made.append(example)
             else:
                 frame, raw, implicit = example
-                made.append((frame, read_dataset(io.BytesIO(raw), implicit, True)))
+                made.append((frame, Item.of_bytes(raw, 0, len(raw), implicit)))
         return made
 
     def column(self, name: str) -> list[Any]:

@@ -17,6 +17,7 @@ from dicom_ml.encoding.frames import FrameIndex
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.objects.iod.context import items_of, number, text
 from dicom_ml.objects.iod.frame_items import COLUMNS, FrameItems, column_of, merged
+from dicom_ml.objects.iod.items import Item
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -57,7 +58,7 @@ class Subject:
     ----------
     name : str
         Of its file.
-    ds : Dataset
+    ds : Dataset or Item
         The header: per-frame functional groups are not in it, pixel data is a stub of two bytes.
     frames : FrameItems or None
     pixels : Pixels or None
@@ -69,15 +70,13 @@ class Subject:
     The data set that is given becomes the header.
     """
 
-    def __init__(self, name: str, ds: Dataset, frames: FrameItems | None, pixels: Pixels | None) -> None:
+    def __init__(self, name: str, ds: Any, frames: FrameItems | None, pixels: Pixels | None, meta: Any = None) -> None:
         self.name = name
         self.cut_off = False
-        meta = getattr(ds, "file_meta", None)
-        syntax = "" if meta is None else text(meta, "TransferSyntaxUID")
         self.ds = ds
         self.unreadable: list[int] = []
-        self.meta: Dataset | None = meta if meta else None
-        self.syntax = syntax
+        self.meta = meta
+        self.syntax = "" if meta is None else text(meta, "TransferSyntaxUID")
         self.frames = frames
         self.pixels = pixels
         if PER_FRAME in self.ds:
@@ -86,7 +85,10 @@ class Subject:
             if tag in self.ds:
                 del self.ds[tag]
         if pixels is not None:
-            self.ds.add_new(pixels.tag, _STUBS[pixels.tag], b"\0" * 8)
+            if isinstance(ds, Item):
+                ds.put(pixels.tag, _STUBS[pixels.tag], b"\0" * 8)
+            else:
+                ds.add_new(pixels.tag, _STUBS[pixels.tag], b"\0" * 8)
 
     @property
     def sop_class(self) -> str:
@@ -173,9 +175,13 @@ def subject_of_bytes(data: Buffer, name: str) -> Subject:
         tag, (vr, offset, length) = view.pixels
         pixels = Pixels(tag, data, offset, length, (vr or b"").decode("latin-1"))
     try:
-        head, frames = _without_frames(view)
-        ds = _dcmread(head, name)
-        subject = Subject(name, ds, frames, pixels)
+        frames = None
+        place = view.places.get(PER_FRAME)
+        if place is not None:
+            frames = FrameItems.from_bytes(data, place[1], place[2], view.implicit)
+        ds = Item(data, dict(view.places), view.implicit)
+        _check_identified(ds, name)
+        subject = Subject(name, ds, frames, pixels, Item(data, dict(view.meta), False))
         if length_of(pixels) > len(data):
             subject.cut_off = True
         return subject
@@ -188,24 +194,6 @@ def length_of(pixels: Pixels | None) -> int:
     return 0 if pixels is None or pixels.length == UNDEFINED else pixels.offset + pixels.length
 
 
-def _without_frames(view: FileView) -> tuple[bytes, FrameItems | None]:
-    """The header without per-frame groups and pixel data, and the groups."""
-    data = view.data
-    head = 8 if view.implicit else 12
-    end = len(data)
-    if view.pixels is not None:
-        vr = view.pixels[1][0]
-        end = view.pixels[1][1] - (12 if vr is not None and vr not in (b"US", b"SS") else 8)
-    place = view.places.get(PER_FRAME)
-    if place is None:
-        return bytes(data[:end]), None
-    _, start, length = place
-    stated = int.from_bytes(bytes(data[start - 4 : start]), "little")
-    after = start + length + (8 if stated == UNDEFINED else 0)
-    frames = FrameItems.from_bytes(data, start, length, view.implicit)
-    return bytes(data[: start - head]) + bytes(data[after:end]), frames
-
-
 def _dcmread(data: bytes, name: str) -> Dataset:
     from pydicom import dcmread
 
@@ -215,9 +203,13 @@ def _dcmread(data: bytes, name: str) -> Dataset:
             ds: Dataset = dcmread(io.BytesIO(data), force=True)
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise FileError(f"{name}: cannot be parsed as DICOM: {type(error).__name__}") from error
+    _check_identified(ds, name)
+    return ds
+
+
+def _check_identified(ds: Any, name: str) -> None:
     if not any(k in ds for k in ("SOPClassUID", "SOPInstanceUID", "PatientID", "Modality", "Rows")):
         raise FileError(f"{name}: is no DICOM object: it has none of the attributes that identify one")
-    return ds
 
 
 def _parsed(data: Buffer, name: str) -> Subject:
@@ -262,7 +254,7 @@ def _of_own_dataset(ds: Dataset, name: str) -> Subject:
                 if isinstance(value, bytes | bytearray | memoryview):
                     undefined = bool(getattr(element, "is_undefined_length", False)) or value[:4] == b"\xfe\xff\x00\xe0"
                     pixels = Pixels(tag, value, 0, UNDEFINED if undefined else len(value))
-        return Subject(name, ds, frames, pixels)
+        return Subject(name, ds, frames, pixels, getattr(ds, "file_meta", None) or None)
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dicom_ml.objects.iod.context import Findings, where
+from dicom_ml.objects.iod.context import Findings, label, where
+from dicom_ml.objects.iod.items import BULK, Item
 from dicom_ml.objects.iod.structure import leaf_path
 from dicom_ml.objects.iod.subject import Subject
 
 if TYPE_CHECKING:
-    from pydicom import DataElement, Dataset
+    from pydicom import Dataset
 
 __all__ = ["check_values"]
 
@@ -40,6 +42,11 @@ _LENGTHS = {"LO": 64, "SH": 16, "LT": 10240, "ST": 1024, "PN": 64 * 3 + 2}
 #: Values of these kinds name nobody and may be shown.
 _SHOWN = ("CS", "DS", "IS", "UI")
 _AMBIGUOUS = {"US or SS", "US or SS or OW", "OB or OW", "US or OW"}
+#: Of elements that hold one value, whatever it is.
+_SINGLE = ("UT", "LT", "ST", "UR")
+_CODE = (0x00080100, 0x00080119, 0x00080120, 0x00080104)
+#: Bytes of an item that is remembered.
+_SMALL = 2048
 _STRINGS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "LO", "SH", "LT", "ST", "PN", "UC")
 
 
@@ -56,13 +63,13 @@ def check_values(subject: Subject, out: Findings) -> None:
     for frame, item in frames.examples:
         _check_dataset(item, f"PerFrameFunctionalGroupsSequence[{frame + 1}]", out)
     for leaf, values in frames.values.items():
-        vr = frames.vrs.get(leaf) or _dictionary_vr(leaf[-1])
+        vr = frames.vrs.get(leaf) or _dictionary(leaf[-1])[0]
         if vr not in _STRINGS:
             continue
         for raw, frame in values.items():
             text = raw.decode("latin-1").rstrip("\0 ") if vr == "UI" else raw.decode("latin-1").rstrip(" ")
             for part in text.split("\\") if vr not in ("LT", "ST") else [text]:
-                _check_string(part, vr, leaf_path(leaf, frame), out)
+                _check_string(part, vr, leaf_path(leaf, frame), 0, out)
 
 
 def _check_meta(subject: Subject, out: Findings) -> None:
@@ -76,33 +83,41 @@ def _check_meta(subject: Subject, out: Findings) -> None:
         out.error(where("", "TransferSyntaxUID"), "is missing from the file meta information", "", "7.1", "PS3.10")
 
 
-def _check_dataset(ds: Dataset, path: str, out: Findings) -> None:
-    from pydicom.datadict import get_entry
+def _check_dataset(ds: Any, path: str, out: Findings) -> None:
+    """Check the values of a data set or item; the same small item again needs no check."""
+    small = isinstance(ds, Item) and 0 < ds.size <= _SMALL
+    if small and ds.raw in out.sound:
+        return
+    before = len(out.found)
+    _check_elements(ds, path, out)
+    if small and len(out.found) == before:
+        out.sound.add(ds.raw)
 
-    if any(tag in ds for tag in (0x00080100, 0x00080119, 0x00080120, 0x00080104)):
+
+def _check_elements(ds: Any, path: str, out: Findings) -> None:
+    if any(tag in ds for tag in _CODE):
         _check_code(ds, path, out)
     for tag in sorted(ds.keys()):
-        if tag.is_private or tag.element == 0:
+        if tag >> 16 & 1 or tag & 0xFFFF == 0:
             continue
-        here = where(path, int(tag))
+        vr, vm = _dictionary(int(tag))
         try:
             element = ds[tag]
-            value = element.value
-        except Exception as error:  # pydicom decodes on access, and a damaged value may raise anything
+            kind = str(element.VR)
+            value = None if kind in BULK else element.value
+        except Exception as error:  # decoded on access, and a damaged value may raise anything
+            here = where(path, int(tag))
             out.error(here, f"has a value that cannot be read ({type(error).__name__})", "", "6.2", "PS3.5")
             continue
-        try:
-            vr, vm, *_ = get_entry(int(tag))
-        except KeyError:
-            vr, vm = "", ""
-        if vr and element.VR != vr and not _may_be(element.VR, vr):
-            out.error(here, f"has VR {element.VR}, the data dictionary has {vr}", "", "6", "PS3.6")
-        if element.VR == "SQ":
-            name = here.rsplit(" (", 1)[0]
-            for position, item in enumerate(value, start=1):
+        if vr and kind != vr and not _may_be(kind, vr):
+            here = where(path, int(tag))
+            out.error(here, f"has VR {kind}, the data dictionary has {vr}", "", "6", "PS3.6")
+        if kind == "SQ":
+            name = f"{path}.{label(int(tag))}" if path else label(int(tag))
+            for position, item in enumerate(value or (), start=1):
                 _check_dataset(item, f"{name}[{position}]", out)
-            continue
-        _check_element(element, value, vm, here, out)
+        elif value is not None:
+            _check_element(element, value, vm, path, int(tag), out)
 
 
 def _may_be(found: str, expected: str) -> bool:
@@ -111,19 +126,18 @@ def _may_be(found: str, expected: str) -> bool:
     return found == "UN" or {found, expected} == {"OB", "OW"}
 
 
-def _check_element(element: DataElement, value: Any, vm: str, path: str, out: Findings) -> None:
-    if value is None or element.is_empty:
-        return
-    if vm and element.VR not in ("OB", "OW", "OF", "OD", "OL", "OV", "UN", "UT", "LT", "ST", "UR"):
-        _check_vm(element.VM, vm, path, out)
-    if element.VR in _STRINGS:
+def _check_element(element: Any, value: Any, vm: str, path: str, tag: int, out: Findings) -> None:
+    vr = element.VR
+    if vm and vm != "1-n" and vr not in _SINGLE and not element.is_empty:
+        _check_vm(element.VM, vm, path, tag, out)
+    if vr in _STRINGS:
         many = value if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
         for part in many:
             original = getattr(part, "original_string", None)
-            _check_string(str(part if original is None else original), element.VR, path, out)
+            _check_string(str(part if original is None else original), vr, path, tag, out)
 
 
-def _check_vm(found: int, vm: str, path: str, out: Findings) -> None:
+def _check_vm(found: int, vm: str, path: str, tag: int, out: Findings) -> None:
     low, _, high = vm.partition("-")
     least = int(re.sub(r"\D", "", low) or 1)
     good = found >= least
@@ -137,24 +151,26 @@ def _check_vm(found: int, vm: str, path: str, out: Findings) -> None:
     else:
         good = good and found <= int(high)
     if not good:
-        out.error(path, f"has {found} values, expected {vm}", "", "6", "PS3.6")
+        out.error(where(path, tag), f"has {found} values, expected {vm}", "", "6", "PS3.6")
 
 
-def _check_string(value: str, vr: str, path: str, out: Findings) -> None:
+def _check_string(value: str, vr: str, path: str, tag: int, out: Findings) -> None:
     if not value.strip(" \0"):
         return
     if vr == "UI":
         if not _UID.fullmatch(value) or len(value) > 64:
             shown = value if len(value) <= 80 and value.isprintable() else f"{len(value)} characters"
             out.error(
-                path, f"is no valid UID: {shown!r}",
+                where(path, tag), f"is no valid UID: {shown!r}",
                 "numbers without leading zeros, separated by points, 64 characters at most", "9.1", "PS3.5",
             )  # fmt: skip
         return
     limit = _LENGTHS.get(vr)
     if limit is not None:
         if len(value) > limit:
-            out.warning(path, f"has {len(value)} characters, VR {vr} holds {limit}", "shorten it", "6.2", "PS3.5")
+            out.warning(
+                where(path, tag), f"has {len(value)} characters, VR {vr} holds {limit}", "shorten it", "6.2", "PS3.5"
+            )
         return
     pattern = _PATTERNS.get(vr)
     if pattern is None:
@@ -165,18 +181,21 @@ def _check_string(value: str, vr: str, path: str, out: Findings) -> None:
             kind = out.warning  # the form of ACR-NEMA, which readers still take
         else:
             kind = out.error
-        plain = vr in _SHOWN and len(value) < 40 and value.isprintable() and "(0010," not in path
+        plain = vr in _SHOWN and len(value) < 40 and value.isprintable() and tag >> 16 != 0x0010
         shown = f"{value!r} " if plain else "the value "
-        kind(path, f"{shown}is not {_EXPECTED[vr]} (VR {vr})", "", "6.2", "PS3.5")
+        kind(where(path, tag), f"{shown}is not {_EXPECTED[vr]} (VR {vr})", "", "6.2", "PS3.5")
 
 
-def _dictionary_vr(tag: int) -> str:
-    from pydicom.datadict import dictionary_VR
+@lru_cache(maxsize=8192)
+def _dictionary(tag: int) -> tuple[str, str]:
+    """VR and VM of the data dictionary; empty where the tag is not in it."""
+    from pydicom.datadict import get_entry
 
     try:
-        return dictionary_VR(tag)
+        vr, vm, *_ = get_entry(tag)
     except KeyError:
-        return ""
+        return "", ""
+    return vr, vm
 
 
 def _check_code(ds: Dataset, path: str, out: Findings) -> None:
