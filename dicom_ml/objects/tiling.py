@@ -6,6 +6,7 @@ the slide coordinate system. Tiles cover it from its first pixel; those at the l
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class Tiling:
     def counts(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
         return -(-self.shape[0] // self.tile[0]), -(-self.shape[1] // self.tile[1])
+
+    def of_whole_bytes(self) -> Tiling:
+        """Tiles of as many rows and hardly more columns, whose pixels make whole bytes at a bit each."""
+        step = 8 // math.gcd(self.tile[0], 8)
+        return Tiling(self.grid, (self.tile[0], -(-self.tile[1] // step) * step))
 
     def index(self, row: int, column: int) -> tuple[int, int]:
         """Tile row and tile column of the tile whose first pixel is ``(row, column)``, from 0.

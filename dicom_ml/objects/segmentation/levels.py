@@ -34,6 +34,8 @@ def write_levels(made: MadeTiledSegmentation, stored: StoredTiledSegmentation, f
         uid = derived_uid("pyramid level", made.sop_instance_uid, step)
         described = replace(first, sop_instance_uid=uid, instance_number=first.instance_number + step)
         tiling = Tiling(level.grid, level.tile_size)
+        if made.kind == "binary":
+            tiling = tiling.of_whole_bytes()
         tiled = TiledObject(made.source, made.segments, made.coding, described, tiling, made.full)
         paths.append(os.path.join(folder, f"{uid}.dcm"))
         with SegmentationStream(paths[-1], tiled, syntax) as stream:

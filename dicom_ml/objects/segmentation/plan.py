@@ -59,6 +59,8 @@ def plan_tiled(
     if organization is None:
         organization = "full" if coding.kind == "labelmap" else "sparse"
     tiling, full = tiling_of(source, shape, level, affine, tile_size, organization)
+    if coding.kind == "binary" and tile_size is None:
+        tiling = tiling.of_whole_bytes()
     grid = tiling.grid
     matrix = (grid.shape, grid.affine.tobytes(), tiling.tile, full)
     seed = seed_of(source, coding.kind, segments, repr(matrix)) if deterministic else None

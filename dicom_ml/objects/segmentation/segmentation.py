@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import transfer_syntax
-from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import EncodingError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.arrays import as_array
 from dicom_ml.objects.derived import describe, fit_to_source
 from dicom_ml.objects.placing import target_of
+from dicom_ml.objects.saving import saved_file
 from dicom_ml.objects.segmentation.descriptions import Segment, segment_index
 from dicom_ml.objects.segmentation.levels import write_levels
 from dicom_ml.objects.segmentation.made import MadeSegmentation
@@ -280,7 +280,7 @@ class Segmentation:
         return f"Segmentation({self.kind}, {len(self.segments)} segments: {names}; {self.frame_count} frames)"
 
     # ------------------------------------------------------------------ writing
-    def save(self, path: str | os.PathLike[str], compression: str | None = None) -> str:
+    def save(self, path: str | os.PathLike[str], compression: str | None = None, validate: bool = False) -> str:
         """Write the object; the file takes its name only when it is complete.
 
         Parameters
@@ -289,6 +289,8 @@ class Segmentation:
         compression : str, optional
             ``"rle"``, ``"jpeg-ls"``, ``"jpeg2000"``, ``"htjpeg2000"`` or ``"deflate"`` (each lossless); native
             without. A binary segmentation of one bit a pixel takes only what the standard has for that.
+        validate : bool
+            Check the complete file as :func:`dicom_ml.validate` does, and leave nothing where it has an error.
 
         Returns
         -------
@@ -298,9 +300,9 @@ class Segmentation:
         Raises
         ------
         EncodingError
-            If this kind cannot be written with that compression.
+            If this kind cannot be written with that compression, or does not conform.
         """
-        with atomic_file(path) as file:
+        with saved_file(path, self.source if validate else None, validate) as file:
             self._made().write(file, transfer_syntax(compression))
         return os.fspath(path)
 

@@ -94,7 +94,11 @@ class TiledObject:
         self.full = full
         self.channels = 1 if coding.kind == "labelmap" else len(segments)
         if coding.kind == "binary" and tiling.tile[0] * tiling.tile[1] % 8:
-            raise EncodingError(f"tiles of binary segmentations have a multiple of 8 pixels, found {tiling.tile}")
+            better = tiling.of_whole_bytes().tile
+            raise EncodingError(
+                f"tiles of binary segmentations have a multiple of 8 pixels, found {tiling.tile}; pass "
+                f"tile_size={better}, or none"
+            )
 
     @property
     def frame_bytes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -315,3 +316,28 @@ def test_a_pyramid(tmp_path, kind):
         np.testing.assert_array_equal(levels[1].channels(), whole[:, ::2, ::2])
     for path in paths:
         assert dciodvfy(path) == []
+
+
+@pytest.mark.parametrize("tile", [(10, 10), (75, 105), (1, 1), (64, 50)])
+def test_tiles_of_odd_sizes(tmp_path, tile):
+    """Some scanners keep a small level as one frame of its own size: binary frames get a few columns more."""
+    source = slide_source()
+    levels = (source.levels[0], level((75, 105), 0.001, "1", tile))
+    source = replace(source, levels=levels)
+    mask = blobs()
+    paths = dml.Segmentation.from_array(mask, source=source, segments=segments(2), kind="binary").save_pyramid(tmp_path)
+    np.testing.assert_array_equal(dml.read_segmentation(paths[1]).channels(), expected(mask)[:, ::2, ::2])
+    small = mask[::2, ::2]
+    options = {"source": source, "segments": segments(2), "kind": "binary", "level": 1}
+    dml.Segmentation.from_array(small, **options).save(tmp_path / "own.dcm")
+    with dml.Segmentation.stream(tmp_path / "stream.dcm", **options) as stream:
+        height, width = stream.tiling.tile
+        assert height == tile[0] and tile[1] <= width < tile[1] + 8 and height * width % 8 == 0
+        for row in range(0, 75, height):
+            for column in range(0, 105, width):
+                stream.put(row, column, small[row : row + height, column : column + width])
+    for name in ("own", "stream"):
+        np.testing.assert_array_equal(dml.read_segmentation(tmp_path / f"{name}.dcm").channels(), expected(small))
+    if tile != (64, 50):
+        with pytest.raises(dml.EncodingError, match=r"pass tile_size=\(\d+, \d+\), or none"):
+            dml.Segmentation.from_array(small, tile_size=tile, **options)
