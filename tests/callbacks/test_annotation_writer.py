@@ -322,3 +322,30 @@ def test_tiles_that_are_missing_lose_nothing(tmp_path, truth):
     expected = {v for v in range(1, truth.max() + 1) if seen[truth == v].all()}
     found = [int(np.bincount(truth[m]).argmax()) for m in masks(group)]
     assert expected <= set(found) and len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("axes", ["xy", "rc"])
+def test_labels_that_are_given_back_are_the_annotations(slide, truth, tmp_path, axes):
+    """Annotations as targets of a detector that knows them by heart, in batches of items, are those annotations."""
+    from dicom_ml.data import AnnotationLabels
+
+    run(slide, tmp_path / "first", AnnotationWriter(tmp_path / "first", NUCLEI, MADE_BY), Nuclei(truth))
+    first = only(tmp_path / "first")
+
+    class Heart(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def predict_step(self, batch, batch_idx):
+            return [item["label"] for item in batch]
+
+    labels = AnnotationLabels(first, ["SCT:84640000"], kind="boxes", axes=axes, min_visible=0.01)
+    data = TileDataset([slide], 64, overlap=20, labels=labels)
+    loader = torch.utils.data.DataLoader(data, 3, collate_fn=list)
+    out = tmp_path / "again"
+    trainer(out, [AnnotationWriter(out, {1: NUCLEI}, MADE_BY, axes=axes)]).predict(
+        Heart(), loader, return_predictions=False
+    )
+    boxes = [sorted(dml.read_annotations(file).groups[0].boxes.reshape(-1, 4).tolist()) for file in (first, only(out))]
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=1e-3)

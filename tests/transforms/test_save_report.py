@@ -171,6 +171,24 @@ def test_flat_boxes(straight, tmp_path):
         SaveReportd("pred", tmp_path, **COMMON)({**whole, "pred": {k: v for k, v in given.items() if k != "slices"}})
 
 
+def test_an_image_without_place_in_space(straight, tmp_path):
+    """A radiograph, say: flat boxes in its own pixels, columns along W."""
+    ds = pydicom.dcmread(next(straight.glob("*.dcm")))
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(ds, keyword)
+    source = dml.SourceSeries.from_datasets([ds])
+    assert source.grid is None
+    given = {"boxes": torch.tensor([[3.0, 4, 9, 7]]), "labels": torch.tensor([0]), "scores": torch.tensor([0.5])}
+    SaveReportd("pred", tmp_path, **COMMON)({"dicom_source": source.to_string(), "pred": given})
+    (group,) = dml.read_report(only(tmp_path), source=source).groups
+    assert group.region.points.tolist() == [[4, 3], [7, 9]]
+    assert dciodvfy(only(tmp_path)) == []
+    with pytest.raises(GeometryError, match="no patient geometry"):
+        SaveReportd("pred", tmp_path, **COMMON)(
+            {"dicom_source": source.to_string(), "pred": {"boxes": torch.ones(1, 6)}}
+        )
+
+
 def test_the_same_prediction_is_the_same_report(straight, tmp_path):
     item, boxes = seen(straight)
     item["pred"] = {"boxes": boxes, "labels": torch.tensor([0, 0]), "scores": torch.tensor([0.9, 0.8])}
@@ -316,3 +334,19 @@ def test_measurements(case, segments, tmp_path):
     assert len(first.measurements) == 2
     with pytest.raises(EncodingError, match="values mean"):
         SaveReport(tmp_path, "measurements")(mask)
+
+
+def test_what_a_detector_measures_is_written(straight, tmp_path):
+    """Measurements stay with their box when boxes are ranked and left out."""
+    item, boxes = seen(straight)
+    sizes = [(dml.Measurement("SCT:81827009", size, "mm"),) for size in (4.5, 8.25)]
+    item["pred"] = {"boxes": boxes, "labels": torch.tensor([0, 0]), "scores": torch.tensor([0.3, 0.8])}
+    SaveReportd("pred", tmp_path / "a", **COMMON)({**item, "pred": {**item["pred"], "measurements": sizes}})
+    found = [g.value("SCT:81827009") for g in read(only(tmp_path / "a"), straight).groups]
+    assert found == [8.25, 4.5]
+    SaveReportd("pred", tmp_path / "b", min_score=0.5, **COMMON)(
+        {**item, "pred": {**item["pred"], "measurements": sizes}}
+    )
+    assert [g.value("SCT:81827009") for g in read(only(tmp_path / "b"), straight).groups] == [8.25]
+    with pytest.raises(EncodingError, match="2 boxes were found, but 1 measurements"):
+        SaveReportd("pred", tmp_path, **COMMON)({**item, "pred": {**item["pred"], "measurements": sizes[:1]}})
