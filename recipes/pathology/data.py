@@ -33,6 +33,8 @@ def slides_of(folder: Path, parts: Sequence[str] | None = None) -> list[dict[str
         for row in csv.DictReader(file):
             if parts is None or row["split"] in parts:
                 report = dml.read_report(folder / "labels" / f"{row['series']}.sr.dcm")
+                if row["series"] not in {series for series, _ in report.evidence.values()}:
+                    raise SeriesError(f"the label report of slide {row['series']} is about other images")
                 image = str(folder / "fetch" / row["series"])
                 found.append({"image": image, "label": class_of_report(report), "part": row["split"]})
     return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from torch.nn import functional
+
+from dicom_ml.errors import EncodingError
 
 __all__ = ["TileClassifier", "restained", "turned"]
 
@@ -39,9 +42,15 @@ class TileClassifier(L.LightningModule):
     mean, spread : sequence of float
         Of the channels, 0 to 1, to normalise with.
     weights : str, optional
-        A file of weights to begin with, such as of ImageNet; those that do not fit, as of the last layer, are left.
+        A file of weights to begin with, of the same network or of torchvision's DenseNet; the last layer, which does
+        not fit where the classes are others, is left as it is.
     seed : int
         Of the draws.
+
+    Raises
+    ------
+    EncodingError
+        If an option is unknown, or the weights are of another network.
     """
 
     def __init__(
@@ -64,7 +73,7 @@ class TileClassifier(L.LightningModule):
         from torchmetrics.classification import MulticlassAUROC
 
         if optimizer not in ("adamw", "rmsprop") or schedule not in ("constant", "cosine"):
-            raise ValueError("optimizer is 'adamw' or 'rmsprop', schedule 'constant' or 'cosine'")
+            raise EncodingError("optimizer is 'adamw' or 'rmsprop', schedule 'constant' or 'cosine'")
         self.save_hyperparameters(ignore=["network"])
         self.network = network
         self.register_buffer("mean", torch.tensor(list(mean)).reshape(1, -1, 1, 1), persistent=False)
@@ -75,9 +84,18 @@ class TileClassifier(L.LightningModule):
 
     def _begin_with(self, path: str) -> None:
         held = torch.load(path, map_location="cpu", weights_only=True)
-        held = held.get("state_dict", held)
+        # torchvision's names of the layers of a DenseNet, as MONAI has them
+        held = {
+            re.sub(r"(denselayer\d+)\.(norm|relu|conv)(?=\d)", r"\1.layers.\2", name): value
+            for name, value in held.get("state_dict", held).items()
+        }
         own = self.network.state_dict()
-        self.network.load_state_dict({k: v for k, v in held.items() if k in own and v.shape == own[k].shape}, False)
+        fitting = {k: v for k, v in held.items() if k in own and v.shape == own[k].shape}
+        if 2 * len(fitting) < len(own):
+            raise EncodingError(
+                f"{path} fits {len(fitting)} of the network's {len(own)} tensors: it is of another network"
+            )
+        self.network.load_state_dict(fitting, strict=False)
 
     # ------------------------------------------------------------------ steps
     def forward(self, image: torch.Tensor) -> torch.Tensor:
