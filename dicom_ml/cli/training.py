@@ -8,7 +8,7 @@ from typing import Any
 
 from dicom_ml.errors import FileError, MissingPackageError
 
-__all__ = ["lightning_cli", "run_lightning"]
+__all__ = ["lightning_cli", "run_lightning", "with_recipes"]
 
 
 def lightning_cli() -> Any:
@@ -45,11 +45,16 @@ def run_lightning(subcommand: str, arguments: Sequence[str]) -> int:
 
     Where there is a checkout's ``recipes`` package, its classes can be named.
     """
+    with_recipes()
+    lightning_cli()(args=[subcommand, *arguments])
+    return 0
+
+
+def with_recipes() -> None:
+    """Have classes of a checkout's ``recipes`` package found by their names, where there is one."""
     from dicom_ml.cli.recipes import find_recipes
 
     try:
         find_recipes()
     except FileError:
         pass
-    lightning_cli()(args=[subcommand, *arguments])
-    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -114,6 +115,20 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
     def failures(self) -> dict[str, dict[int, str]]:
         """Studies of each part that could not be read, by number of the record."""
         return {name: data.failures for name, data in self.datasets.items() if data.failures}
+
+    def predicting(self, records: Sequence[Any]) -> VolumeDataModule:
+        """A data module like this one, of these records to predict and no others; one that cannot be read is an error.
+
+        Parameters
+        ----------
+        records : sequence of record or path
+        """
+        other = copy.copy(self)
+        other.given = {"predict": list(records)}
+        other.root, other.trainer = None, None
+        other.dataset_options = self.dataset_options | {"on_error": "raise"}
+        other.datasets, other._records = {}, None
+        return other
 
     # ------------------------------------------------------------------ loaders
     def train_dataloader(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -128,6 +129,19 @@ class TileDataModule(lightning().LightningDataModule):  # type: ignore[misc]
                 options = {**self.cut, **self.dataset_options, **own}
                 transform = self.transforms.get(name, self.eval_transform)
                 self.datasets[name] = TileDataset(self.records[name], transform=transform, **options)
+
+    def predicting(self, records: Sequence[Any]) -> TileDataModule:
+        """A data module like this one, of these slides to predict and no others.
+
+        Parameters
+        ----------
+        records : sequence of slide, path or record
+        """
+        other = copy.copy(self)
+        other.given = {"predict": list(records)}
+        other.root, other.trainer = None, None
+        other.datasets, other._records = {}, None
+        return other
 
     # ------------------------------------------------------------------ loaders
     def train_dataloader(self) -> Any:
