@@ -18,11 +18,12 @@ from dicom_ml.codes import Code, code_from_dataset, code_to_dataset
 from dicom_ml.encoding.elements import Buffer, FileView, NotLean, elements_of, items_of
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.encoding.untrusted import understood
-from dicom_ml.encoding.writer import atomic_file, dataset_bytes, element_bytes, file_head, sequence_bytes
+from dicom_ml.encoding.writer import dataset_bytes, element_bytes, file_head, sequence_bytes
 from dicom_ml.errors import DicomMLError, EncodingError, FileError
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.annotations.group import GRAPHICS, AnnotationGroup, AnnotationMeasurement
 from dicom_ml.objects.derived import Description, add_series, copied_dataset, declare_characters, describe, header_bytes
+from dicom_ml.objects.saving import saved_file
 from dicom_ml.objects.tiling import instances_of
 from dicom_ml.source import SourceSeries, as_source
 
@@ -183,16 +184,22 @@ class Annotations:
         return annotations_from_csv(path, source=source, types=types, **options)
 
     # ------------------------------------------------------------------ writing
-    def save(self, path: str | os.PathLike[str]) -> str:
+    def save(self, path: str | os.PathLike[str], validate: bool = False) -> str:
         """Write the object; arrays go to the file as they lie in memory.
+
+        Parameters
+        ----------
+        path : path
+        validate : bool
+            Check the complete file as :func:`dicom_ml.validate` does, and leave nothing where it has an error.
 
         Raises
         ------
         EncodingError
-            If it was read from a file, or an array passes 4 GiB.
+            If it was read from a file, an array passes 4 GiB, or the object does not conform.
         """
         head, parts = self._parts()
-        with atomic_file(path) as file:
+        with saved_file(path, self.source, validate) as file:
             file.write(head)
             for part in parts:
                 view = memoryview(part).cast("B") if not isinstance(part, bytes) else memoryview(part)

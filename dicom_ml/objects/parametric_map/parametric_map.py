@@ -15,7 +15,6 @@ from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated, t
 from dicom_ml.encoding.writer import (
     EncapsulatedFrames,
     NativeFrames,
-    atomic_file,
     file_head,
 )
 from dicom_ml.errors import EncodingError
@@ -57,6 +56,7 @@ from dicom_ml.objects.parametric_map.values import (
 )
 from dicom_ml.objects.pixels import EXTENDED_FROM, encode_ahead
 from dicom_ml.objects.placing import target_of
+from dicom_ml.objects.saving import saved_file
 from dicom_ml.objects.stored import open_stored
 from dicom_ml.objects.stored_tiles import region_on
 from dicom_ml.objects.tiling import tiling_of
@@ -320,7 +320,7 @@ class ParametricMap:
         return stored.values_of(region, chosen_channels(self.quantities, quantities), fill)
 
     # ------------------------------------------------------------------ writing
-    def save(self, path: str | os.PathLike[str], compression: str | None = None) -> str:
+    def save(self, path: str | os.PathLike[str], compression: str | None = None, validate: bool = False) -> str:
         """Write the object; the file takes its name only when it is complete.
 
         Parameters
@@ -328,10 +328,12 @@ class ParametricMap:
         path : path
         compression : str, optional
             As in :meth:`Segmentation.save`; maps of integers only, since the standard has no compressed floats.
+        validate : bool
+            Check the complete file as :func:`dicom_ml.validate` does, and leave nothing where it has an error.
         """
         if isinstance(self._content, StoredMap | StoredTiledMap):
             raise EncodingError("an object that was read is saved as pydicom has it: pm.dataset.save_as(path)")
-        with atomic_file(path) as file:
+        with saved_file(path, getattr(self._content, "source", None), validate) as file:
             self._content.write(file, transfer_syntax(compression))
         return os.fspath(path)
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from dicom_ml.codes import Code, parse_code
 from dicom_ml.encoding.uids import derived_uid
-from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.derived import Description, describe
@@ -45,6 +44,7 @@ from dicom_ml.objects.report.region_items import COORDINATES, RegionReader
 from dicom_ml.objects.report.regions import Region
 from dicom_ml.objects.report.segments import SegmentReference
 from dicom_ml.objects.report.status import Status, read_status
+from dicom_ml.objects.saving import saved_file
 from dicom_ml.source import SourceSeries, as_source
 
 if TYPE_CHECKING:
@@ -363,12 +363,13 @@ class Report:
         return find_groups(self.tree())
 
     # ------------------------------------------------------------------ writing
-    def save(self, path: str | os.PathLike[str]) -> str:
+    def save(self, path: str | os.PathLike[str], validate: bool = False) -> str:
         """Write the report to ``path``, which appears only when it is complete.
 
-        A report that was read is written as it was.
+        A report that was read is written as it was. With ``validate`` the complete file is checked as
+        :func:`dicom_ml.validate` does, and one with an error leaves nothing but an EncodingError.
         """
-        with atomic_file(path) as file:
+        with saved_file(path, self._source, validate) as file:
             file.write(self._bytes)
         return os.fspath(path)
 

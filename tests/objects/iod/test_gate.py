@@ -58,3 +58,15 @@ def test_other_files_pass(tmp_path):
     with validated(), atomic_file(tmp_path / "index.json") as file:
         file.write(b"{}")
     assert (tmp_path / "index.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize(
+    "kind", ["seg binary", "slide seg labelmap", "map", "slide map", "report regions", "annotations"]
+)
+def test_objects_save_themselves_only_if_they_conform(kind, tmp_path, monkeypatch):
+    thing, _, _ = KINDS[kind]()
+    thing.save(tmp_path / "a.dcm", validate=True)
+    monkeypatch.setattr("dicom_ml.objects.iod.gate.findings_of", lambda *_: [dml.Finding("error", "", "is wrong")])
+    with pytest.raises(dml.EncodingError, match="is wrong"):
+        thing.save(tmp_path / "b.dcm", validate=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.dcm"]
