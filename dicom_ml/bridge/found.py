@@ -6,7 +6,7 @@ become one record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from dicom_ml.bridge.boxes import boxes_to_source
 from dicom_ml.errors import EncodingError, GeometryError
 from dicom_ml.geometry import Grid
+from dicom_ml.objects.report import Measurement
 from dicom_ml.source import SourceSeries
 
 __all__ = [
@@ -40,6 +41,7 @@ AXES = ("auto", "xy", "rc")
 _SLICE_KEYS = ("slices", "slice")
 _TRACKING_KEYS = ("tracking_ids", "tracking_id")
 _UID_KEYS = ("tracking_uids", "tracking_uid")
+_MEASURED = "measurements"
 
 
 def numbers(value: Any) -> Array:
@@ -78,6 +80,8 @@ class Found:
     tracking_ids, tracking_uids : list of str, or None
     score_key : str
         How the scores were called.
+    measurements : list of sequence of Measurement, or None
+        What was measured of each.
     """
 
     boxes: Array
@@ -87,6 +91,7 @@ class Found:
     tracking_ids: list[str] | None = None
     tracking_uids: list[str] | None = None
     score_key: str = ""
+    measurements: list[Sequence[Measurement]] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -106,6 +111,7 @@ class Found:
             slices=None if self.slices is None else self.slices[index],
             tracking_ids=listed(self.tracking_ids),
             tracking_uids=listed(self.tracking_uids),
+            measurements=listed(self.measurements),
         )
 
     def ranked(self, min_score: float = 0.0) -> Found:
@@ -205,8 +211,8 @@ def found_in(
     Parameters
     ----------
     item : mapping
-        Boxes ``(N, 6)`` or ``(N, 4)``, labels and scores, ``"slices"``, ``"tracking_ids"`` and ``"tracking_uids"``
-        where there are any.
+        Boxes ``(N, 6)`` or ``(N, 4)``, labels and scores, ``"slices"``, ``"tracking_ids"``, ``"tracking_uids"`` and
+        ``"measurements"`` (of each box, a sequence of :class:`dicom_ml.Measurement`) where there are any.
     box_key, label_key, score_key : str, optional
         How they are called; by default as MONAI's and torchvision's detectors do.
 
@@ -242,8 +248,9 @@ def found_in(
         _texts(_named(item, _TRACKING_KEYS)),
         _texts(_named(item, _UID_KEYS)),
         first_key(item, SCORE_KEYS, score_key) or "",
+        None if item.get(_MEASURED) is None else [tuple(own) for own in item[_MEASURED]],
     )
-    for what in ("labels", "scores", "tracking_ids", "tracking_uids"):
+    for what in ("labels", "scores", "tracking_ids", "tracking_uids", "measurements"):
         value = getattr(made, what)
         if value is not None and len(value) != len(boxes):
             raise EncodingError(f"{len(boxes)} boxes were found, but {len(value)} {what}")

@@ -251,6 +251,7 @@ class DetectionOutput(ReportOutput):
             slices=found.slices,
             tracking_ids=ids,
             tracking_uids=known,
+            measurements=found.measurements,
             **settled,
         )
 

@@ -29,7 +29,8 @@ __all__ = ["ReportWriter"]
 class ReportWriter(ResultWriter):
     """Write what ``predict_step`` finds as DICOM structured reports (TID 1500), on the images it was found in.
 
-    A detector's ``predict_step`` returns what the detector gives: for each image a mapping of boxes, labels and scores.
+    A detector's ``predict_step`` returns what the detector gives: for each image a mapping of boxes, labels and scores,
+    and, where it measures them, ``"measurements"``: for each box a sequence of :class:`dicom_ml.Measurement`.
     A classifier's returns logits or probabilities ``(B, C)``. Each volume has a report of its own; boxes are brought
     back to the series' images through the affine of the image that the network saw. The tiles of a slide
     (:class:`dicom_ml.data.TileDataset`) become one report: every box once, though tiles overlap, or the classes of the

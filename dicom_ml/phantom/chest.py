@@ -72,6 +72,7 @@ def chest_phantom(
     *,
     acquisition: Acquisition | None = None,
     anatomy: Anatomy | None = None,
+    masses: bool = True,
 ) -> ChestPhantom:
     """Make a chest CT phantom.
 
@@ -83,6 +84,8 @@ def chest_phantom(
         The grid, kernel and noise; drawn from the seed by default.
     anatomy : Anatomy, optional
         The patient; drawn from the seed by default.
+    masses : bool
+        Whether some lungs have lumps of soft tissue; without them nothing else changes.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def chest_phantom(
     right, left = _lungs(bent, anatomy, cage, diaphragm, mediastinum, edge, texture_rng)
     _fill_mediastinum(hu, bent, anatomy, cage, mediastinum, diaphragm, edge, texture_rng)
     _fill_bones(hu, bent, anatomy, cage, skin, edge, texture_rng)
-    _fill_lungs(hu, bent, anatomy, right + left, edge, texture_rng)
+    _fill_lungs(hu, bent, anatomy, right + left, edge, texture_rng, masses)
     airway = _fill_airways(hu, bent, anatomy, edge, texture_rng)
 
     hu, seen = scan(hu, acquisition, noise_rng)
@@ -407,7 +410,9 @@ def _fill_bones(
     blend(hu, 30.0, occupancy(np.maximum(canal, p.z - 500), edge))
 
 
-def _fill_lungs(hu: Field, p: Coordinates, a: Anatomy, lung: Field, edge: float, rng: np.random.Generator) -> None:
+def _fill_lungs(
+    hu: Field, p: Coordinates, a: Anatomy, lung: Field, edge: float, rng: np.random.Generator, masses: bool
+) -> None:
     """Parenchyma, vessels that branch from the hilum, and disease."""
     inside = lung > 0
     if not inside.any():
@@ -432,7 +437,9 @@ def _fill_lungs(hu: Field, p: Coordinates, a: Anatomy, lung: Field, edge: float,
         lump = ellipsoid(p, middle, rng.uniform(4, 26, size=3)) + rng.uniform(0.5, 4) * plane_waves(
             p, rng, (8.0, 30.0), 8
         )
-        value = value + (rng.uniform(-60, 90) - value) * occupancy(lump, edge)
+        dense = rng.uniform(-60, 90)
+        if masses:
+            value = value + (dense - value) * occupancy(lump, edge)
     if rng.random() < 0.3:
         bound = rng.uniform(0.55, 0.95) * a.cage[1]
         sheet = (

@@ -281,7 +281,7 @@ class SaveReportd(MapTransform):
                 if name not in d:
                     raise EncodingError(f"the data holds no {name!r}, which should stand beside the boxes of {key!r}")
                 item[known[0]] = d[name]
-        for name in ("slices", "tracking_ids", "tracking_uids"):
+        for name in ("slices", "tracking_ids", "tracking_uids", "measurements"):
             if name in d:
                 item[name] = d[name]
         return item, None, None, None
