@@ -21,9 +21,9 @@ _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 class BundleModel(lightning().LightningModule):  # type: ignore[misc]
     """The network of a MONAI bundle, its inferer and its preprocessing, as a Lightning model.
 
-    Of the bundle's ``inference`` configuration ``network_def``, ``inferer`` and ``preprocessing`` count, and weights are
-    those in ``models/model.pt``. Its loaders of images become :class:`dicom_ml.transforms.LoadDicomd`; its postprocessing is
-    left out, as writers decide, undo the preprocessing and write.
+    Of the bundle's ``inference`` configuration, ``network_def``, ``inferer`` and ``preprocessing`` count. Weights are
+    those in ``models/model.pt``. Its loaders of images become :class:`dicom_ml.transforms.LoadDicomd`. Its
+    postprocessing is left out, as writers decide, undo the preprocessing and write.
 
     Parameters
     ----------

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dicom_ml.bridge.tensors import torch
 from dicom_ml.callbacks.manifest import read_index
 from dicom_ml.cohorts.cases import Case
 from dicom_ml.errors import EncodingError
@@ -36,6 +41,7 @@ class LightningPredictor:
 
     def __init__(self, trainer: Any, model: Any, data: Any = None) -> None:
         self.trainer, self.model, self.data = trainer, model, data
+        self._seed = int(torch.initial_seed())
         self.writers = _placed([one for one in trainer.callbacks if hasattr(one, "output_dir")])
         if not self.writers:
             raise EncodingError(
@@ -62,6 +68,7 @@ class LightningPredictor:
         EncodingError
             If a writer could not write all there was to write.
         """
+        _seed(f"{self._seed}:{case.name}")
         for writer, below in self.writers:
             writer.output_dir = folder / below
         with warnings.catch_warnings():
@@ -83,6 +90,14 @@ class LightningPredictor:
         from dicom_ml.data import VolumeDataModule
 
         return VolumeDataModule(predict=[record], eval_transform=getattr(self.model, "preprocessing", None))
+
+
+def _seed(text: str) -> None:
+    """Random numbers of a case are its own, whatever was predicted before it, and where."""
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002 - what others' models and transforms draw from
+    torch.manual_seed(number)
 
 
 def _placed(writers: Sequence[Any]) -> list[tuple[Any, str]]:

@@ -196,6 +196,7 @@ def test_a_series_uid_that_is_a_path_stays_inside(tmp_path):
     assert ".." not in case.name and case.name.count("/") == 1
 
 
+@pytest.mark.slow
 def test_ray_does_what_processes_do(archive, alone, tmp_path):
     pytest.importorskip("ray.data")
     report = predict_cohort(
