@@ -58,9 +58,9 @@ def predict_slide(
     Parameters
     ----------
     model : callable
-        Takes a batch ``(B, 3, tile_size, tile_size)`` of float32 from 0 to 1. It gives ``(B, C, h, w)``, with a value
-        for every pixel or for every few, or ``(B, C)``, with one for the tile: then the object is a coarse matrix
-        whose pixels are the tiles.
+        Takes a batch ``(B, 3, tile_size, tile_size)`` of float32 from 0 to 1, of monochrome slides ``(B, 1, ...)``.
+        It gives ``(B, C, h, w)``, with a value for every pixel or for every few, or ``(B, C)``, with one for the
+        tile: then the object is a coarse matrix whose pixels are the tiles.
     slide : Slide
     path : path
         Of the object written.
@@ -80,7 +80,7 @@ def predict_slide(
     channels : sequence of int, optional
         Channels of the output that a parametric map is made of.
     transform : callable, optional
-        Applied to each batch in place of the division by 255; takes uint8.
+        Applied to each batch in place of the division by 255 (65535 for 16 bits); takes the stored values.
     device : device
     **options
         As in :meth:`Segmentation.stream` (such as ``kind="fractional"``) or :meth:`ParametricMap.stream`.
@@ -183,7 +183,8 @@ def _run(
     """Activated predictions, ``(B, C, h, w)`` or ``(B, C)``."""
     channels = pixels[:, None] if pixels.ndim == 3 else np.moveaxis(pixels, -1, 1)
     batch = torch.from_numpy(np.ascontiguousarray(channels))
-    batch = (transform(batch) if transform is not None else batch.float() / 255).to(device)
+    top = np.iinfo(pixels.dtype).max
+    batch = (transform(batch) if transform is not None else batch.float() / top).to(device)
     output = model(batch)
     if output.ndim not in (2, 4) or output.shape[0] != len(pixels):
         raise EncodingError(

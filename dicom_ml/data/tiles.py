@@ -72,10 +72,10 @@ class TileDataset(Dataset[dict[str, Any]]):
     -----
     An item is ``{"image": uint8 tensor (3, tile_size, tile_size), "position": (row, column) of level 0, "slide": its
     Series Instance UID, "slide_index": int, "dicom_source": handle, "tile_grid": text, "tile_position": tensor of
-    2}``, with ``"label"`` where labels are given. The handle is :meth:`SourceSeries.to_string`'s, the text
-    :meth:`TileGrid.to_string`'s: writers refer by them to the slide, and know where a tile lies and how many there
-    are. Both are the same for all tiles of a slide. Tiles at the lower and right edge are filled with the slide's
-    background. The dataset pickles, and works after fork and spawn.
+    2}``, with ``"label"`` where labels are given. Images of monochrome slides have one channel and the stored type.
+    The handle is :meth:`SourceSeries.to_string`'s, the text :meth:`TileGrid.to_string`'s: writers refer by them to the
+    slide, and know where a tile lies and how many there are. Both are the same for all tiles of a slide. Tiles at the
+    lower and right edge are filled with the slide's background. The dataset pickles, and works after fork and spawn.
     """
 
     def __init__(

@@ -7,11 +7,13 @@ import pytest
 
 import dicom_ml as dml
 from tests.objects.segmentation.scenes import segments
-from tests.reading.slides._make import halved, picture, pyramid
+from tests.reading.slides._make import Image, halved, picture, pyramid
 
 torch = pytest.importorskip("torch")
 
 from dicom_ml.data import predict_slide  # noqa: E402
+
+PROBABILITY = ("2931005", "SCT", "Probability")
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +137,19 @@ def test_modules_are_left_as_they_were(slide, tmp_path):
         net.layer.weight += 1
     uids.add(dml.read_segmentation(predict_slide(net, slide[0], tmp_path / "c.dcm", **options)).sop_instance_uid)
     assert len(uids) == 2
+
+
+def test_sixteen_bits(tmp_path):
+    """Models see 0 to 1 whatever the slide stores."""
+    pixels = picture((90, 140), samples=1, dtype=np.uint16)
+    Image(pixels).write(tmp_path / "s" / "a.dcm")
+    seen = []
+
+    def model(batch):
+        assert batch.shape[1] == 1 and batch.dtype == torch.float32
+        seen.append(float(batch.max()))
+        return batch
+
+    path = predict_slide(model, dml.open_slide(tmp_path / "s"), tmp_path / "a.dcm", quantity=PROBABILITY, tile_size=64)
+    assert 0.9 < max(seen) <= 1
+    np.testing.assert_allclose(dml.read_parametric_map(path).array(), pixels / 65535, atol=1e-6)
