@@ -342,9 +342,31 @@ class SourceSeries:
             described=described_attributes([chosen[0][0], chosen[-1][0]]),
         )
 
+    def downsamples_of(self, sop_instance_uid: str) -> tuple[float, float] | None:
+        """Pixels of level 0 that a pixel of one of a slide's images stands for, along rows and columns.
+
+        As slides are read: sizes of levels are rounded to pixels. None where the image is no level of the slide.
+        """
+        for level in self.levels:
+            if sop_instance_uid in level.sop_instance_uids:
+                base = self.levels[0].grid
+                row, column = (
+                    _downsample(base.shape[i], level.grid.shape[i], level.grid.spacing[i] / base.spacing[i])
+                    for i in (1, 2)
+                )
+                return row, column
+        return None
+
     def on(self, grid: Grid | None) -> SourceSeries:
         """The same record with another grid."""
         return replace(self, grid=grid)
+
+
+def _downsample(finest: int, size: int, stated: float) -> float:
+    whole = round(finest / size)
+    if whole >= 1 and finest // whole <= size <= -(-finest // whole):
+        return float(whole)
+    return stated if abs(finest / stated - size) <= 1 else finest / size
 
 
 def as_source(source: Any) -> SourceSeries:

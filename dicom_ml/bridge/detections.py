@@ -24,7 +24,7 @@ from dicom_ml.bridge.report_classes import ReportClasses, settle_labels
 from dicom_ml.errors import DicomMLWarning, EncodingError
 from dicom_ml.objects.report import MeasurementGroup, Report, SegmentReference, read_report
 from dicom_ml.objects.report import SegmentationFrame as FrameReference
-from dicom_ml.objects.report import concepts as c
+from dicom_ml.objects.report.builders import score_of
 from dicom_ml.objects.segmentation import Segmentation, read_segmentation
 
 __all__ = ["Detection", "Detections", "ReportTargets", "opened_reports", "opened_segmentations"]
@@ -165,7 +165,7 @@ class ReportTargets:
             raise Elsewhere(f"{error}; pass elsewhere='drop' to leave such groups out") from error
         if bounds is None:
             return None
-        return Detection(*bounds, label, _score(group), group.tracking_uid or "", reader, group)
+        return Detection(*bounds, label, score_of(group), group.tracking_uid or "", reader, group)
 
     def _agreement(self, extents: RegionBounds) -> Agreement:
         """Boxes of the voxels that readers agree on."""
@@ -204,14 +204,6 @@ class ReportTargets:
     def _labels(self, reports: Any) -> list[int]:
         per_reader = [self.classes.labels(_read(one, None)) for one in _listed(reports)]
         return [label for own in per_reader for label in own]
-
-
-def _score(group: MeasurementGroup) -> float:
-    """Certainty of Finding from 0 to 1; it is defined in percent, and some write it as a fraction."""
-    certainty = group.measurement(c.CERTAINTY)
-    if certainty is None or certainty.value is None:
-        return float("nan")
-    return certainty.value if certainty.unit == c.ONE else certainty.value / 100
 
 
 # ---------------------------------------------------------------------- opening

@@ -142,22 +142,10 @@ def level0_affine(source: SourceSeries, uid: str | None = None) -> tuple[FloatAr
     """
     if uid is None or uid in source.sop_instance_uids:
         return _IDENTITY, np.zeros(2)
-    for level in source.levels:
-        if uid in level.sop_instance_uids:
-            base = source.levels[0].grid
-            down = [
-                _factor(base.shape[i], level.grid.shape[i], level.grid.spacing[i] / base.spacing[i]) for i in (1, 2)
-            ]
-            return np.asarray(_IDENTITY * np.array(down)[:, None]), np.zeros(2)
+    down = source.downsamples_of(uid)
+    if down is not None:
+        return np.asarray(_IDENTITY * np.array(down)[:, None]), np.zeros(2)
     raise Elsewhere("coordinates count pixels of an image that is no level of the slide")
-
-
-def _factor(finest: int, size: int, stated: float) -> float:
-    """Pixels of level 0 that a pixel of a level stands for, as slides are read: sizes are rounded to pixels."""
-    whole = round(finest / size)
-    if whole >= 1 and finest // whole <= size <= -(-finest // whole):
-        return float(whole)
-    return stated if abs(finest / stated - size) <= 1 else finest / size
 
 
 def _slide_matrix(source: SourceSeries) -> tuple[FloatArray, FloatArray]:

@@ -26,6 +26,7 @@ __all__ = [
     "classification_group",
     "detection_groups",
     "largest_distance",
+    "score_of",
     "segment_groups",
     "split_options",
 ]
@@ -146,9 +147,16 @@ def boxes_of(groups: Sequence[MeasurementGroup]) -> tuple[FloatArray, FloatArray
     dimensions = max((len(low) for low, _, _ in found), default=3)
     found = [(low, high, group) for low, high, group in found if len(low) == dimensions]
     boxes = np.array([[*low, *high] for low, high, _ in found], dtype=np.float64).reshape(-1, 2 * dimensions)
-    values = [group.value(c.CERTAINTY) for _, _, group in found]
-    scores = np.array([np.nan if v is None else v / 100 for v in values], dtype=np.float64)
+    scores = np.array([score_of(group) for _, _, group in found], dtype=np.float64)
     return boxes, scores, [group for _, _, group in found]
+
+
+def score_of(group: MeasurementGroup) -> float:
+    """Certainty of Finding from 0 to 1; NaN where there is none. It is defined in percent; some write a fraction."""
+    certainty = group.measurement(c.CERTAINTY)
+    if certainty is None or certainty.value is None:
+        return float("nan")
+    return certainty.value if certainty.unit == c.ONE else certainty.value / 100
 
 
 def _findings(labels: Any, classes: Any, count: int) -> list[Code | None]:

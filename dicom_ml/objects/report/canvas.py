@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,8 @@ class Canvas:
     is_slide: bool = False
     frame_of_reference_uid: str = ""
     series_instance_uid: str = ""
+    #: Of a slide's coarser images: pixels of level 0 that one of theirs stands for, along rows and columns.
+    downsamples: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, source: SourceSeries) -> Canvas:
@@ -71,7 +73,15 @@ class Canvas:
             for i, (kind, uid) in enumerate(zip(classes, instances, strict=True))
         )
         grid = level.grid if level else source.grid
-        return cls(references, grid, bool(level), source.frame_of_reference_uid, source.series_instance_uid)
+        coarser = {uid: source.downsamples_of(uid) for other in source.levels[1:] for uid in other.sop_instance_uids}
+        return cls(
+            references,
+            grid,
+            bool(level),
+            source.frame_of_reference_uid,
+            source.series_instance_uid,
+            {uid: down for uid, down in coarser.items() if down is not None},
+        )
 
     @cached_property
     def _index(self) -> dict[tuple[str, int], int]:

@@ -349,6 +349,14 @@ class RegionReader:
         canvas = self._canvas
         d = None if canvas is None or canvas.is_slide else canvas.slice_of(image)
         points = graphic.points[:, ::-1]
+        if image is not None and canvas is not None and canvas.is_slide:
+            if graphic.origin == "FRAME":
+                raise GeometryError("it counts pixels from the corner of a frame, which does not say where it lies")
+            down = canvas.downsamples.get(image.sop_instance_uid)
+            if down is not None:  # it was drawn on a coarser level: pixels of level 0 are what indices count
+                points, image = points * np.array(down), canvas.references[0]
+                if graphic.kind == "CIRCLE" and down[0] != down[1]:
+                    raise GeometryError("a circle lies on a level whose pixels are not square in those of level 0")
         if graphic.kind == "CIRCLE":
             if len(points) != 2:
                 raise GeometryError(f"a circle has 2 points, found {len(points)}")
