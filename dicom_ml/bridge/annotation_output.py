@@ -105,6 +105,8 @@ class AnnotationOutput(NamedResults):
         How items are drawn; ``"auto"`` as they come.
     min_score, min_area : float
         Items below are left out; areas in pixels of the tiles.
+    tolerance : float
+        Corners of outlines are left out where these stay so near to what they were, in pixels of the tiles.
     area, score : bool
         Write areas (in square micrometres) and scores (Certainty of Finding, in percent) of items as measurements.
     measurements : mapping of str to (code, unit)
@@ -128,6 +130,7 @@ class AnnotationOutput(NamedResults):
     graphic: str = "auto"
     min_score: float = 0.0
     min_area: float = 0.0
+    tolerance: float = 0.0
     area: bool = True
     score: bool = True
     measurements: Mapping[str, Any] = field(default_factory=dict)
@@ -166,7 +169,7 @@ class AnnotationOutput(NamedResults):
             "classes": plain(self.classes),
             "algorithm": plain(self.algorithm),
             "drawn": [self.graphic, self.axes, self.corners],
-            "limits": [float(self.min_score), float(self.min_area)],
+            "limits": [float(self.min_score), float(self.min_area), float(self.tolerance)],
             "measured": [self.area, self.score, plain(dict(self.measurements))],
             "duplicates": [self.duplicates, float(self.overlap)],
             "options": plain(dict(self.options)),
@@ -197,6 +200,7 @@ class AnnotationOutput(NamedResults):
         found = self._chosen(found)
         areas = found.areas
         drawn = found if self.graphic == "auto" else found.drawn_as(self.graphic)
+        drawn = drawn.simplified(self.tolerance)
         kept = {
             "kind": np.array([GRAPHIC_KINDS.index(drawn.kind)], dtype="|u1"),
             "boxes": found.boxes.astype("<f4"),

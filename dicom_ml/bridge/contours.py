@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dicom_ml.errors import GeometryError
 
-__all__ = ["label_outlines", "polygon_areas", "polygon_bounds"]
+__all__ = ["label_outlines", "polygon_areas", "polygon_bounds", "simplified"]
 
 Array = npt.NDArray[Any]
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
@@ -136,6 +136,59 @@ def polygon_areas(points: Array, offsets: Array) -> Array:
     rows, columns = local[:, 0], local[:, 1]
     crossed = columns * rows[following] - columns[following] * rows
     return np.asarray(np.add.reduceat(crossed, offsets) / 2)
+
+
+def simplified(points: Array, offsets: Array, tolerance: float) -> tuple[Array, Array]:
+    """Polygons with fewer corners, none of which departs further from the given ones than a tolerance.
+
+    Of all polygons at once, the corner that is furthest from what is drawn so far is added, until none is too far
+    (Douglas and Peucker's rule). What would be left with fewer than three corners stays as it is.
+
+    Parameters
+    ----------
+    points : ndarray of shape (P, 2)
+    offsets : ndarray of int, shape (N,)
+        First corner of each polygon.
+    tolerance : float
+        In the unit of the points.
+
+    Returns
+    -------
+    points : ndarray of shape (Q, 2)
+    offsets : ndarray of int64, shape (N,)
+    """
+    if not len(offsets) or tolerance <= 0:
+        return points, np.asarray(offsets, dtype=np.int64)
+    count = len(points)
+    owner = np.repeat(np.arange(len(offsets)), np.diff(np.append(offsets, count)))
+    keep = np.zeros(count, dtype=bool)
+    keep[offsets] = True
+    keep[_worst(((points - points[offsets][owner]) ** 2).sum(axis=1), offsets, owner, -1.0)] = True
+    while True:
+        starts = np.flatnonzero(keep)
+        side = np.cumsum(keep) - 1
+        following = np.append(starts[1:], count)
+        last = np.append(owner[starts[1:]] != owner[starts[:-1]], True)
+        ends = np.where(last, offsets[owner[starts]], following)
+        a, b = points[starts][side], points[ends][side]
+        way = b - a
+        length = (way**2).sum(axis=1)
+        along = np.divide(((points - a) * way).sum(axis=1), length, out=np.zeros(count), where=length > 0)
+        away = np.linalg.norm(points - a - np.clip(along, 0, 1)[:, None] * way, axis=1)
+        further = _worst(away, starts, side, tolerance)
+        if not len(further):
+            break
+        keep[further] = True
+    keep |= (np.add.reduceat(keep.astype(np.int64), offsets) < 3)[owner]
+    lengths = np.add.reduceat(keep.astype(np.int64), offsets)
+    return points[keep], np.cumsum(lengths) - lengths
+
+
+def _worst(away: Array, starts: Array, group: Array, least: float) -> Array:
+    """Place of the largest value of each group that has one above ``least``; the first of equal ones."""
+    largest = np.maximum.reduceat(away, starts)
+    found = np.flatnonzero((away == largest[group]) & (away > least))
+    return found[np.unique(group[found], return_index=True)[1]]
 
 
 def polygon_bounds(points: Array, offsets: Array) -> Array:

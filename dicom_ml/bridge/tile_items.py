@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.bridge.contours import label_outlines, polygon_areas, polygon_bounds
+from dicom_ml.bridge.contours import label_outlines, polygon_areas, polygon_bounds, simplified
 from dicom_ml.bridge.found import BOX_KEYS, LABEL_KEYS, SCORE_KEYS, first_key, found_in, numbers
 from dicom_ml.errors import EncodingError
 
@@ -79,6 +79,13 @@ class TileFindings:
             scores=None if self.scores is None else self.scores[keep],
             columns={name: values[keep] for name, values in self.columns.items()},
         )
+
+    def simplified(self, tolerance: float) -> TileFindings:
+        """The same outlines with fewer corners; see :func:`dicom_ml.bridge.contours.simplified`."""
+        if self.kind != "polygon" or tolerance <= 0 or not len(self):
+            return self
+        points, offsets = simplified(self.points, self.offsets, tolerance)
+        return replace(self, points=points, lengths=np.diff(np.append(offsets, len(points))))
 
     def drawn_as(self, kind: str) -> TileFindings:
         """The same items as their centres (``"point"``) or as the boxes that hold them (``"rectangle"``).

@@ -46,6 +46,9 @@ class AnnotationWriter(ResultWriter):
         How items are drawn: as they come, as their centres, or as the boxes that hold them.
     min_score, min_area : float
         Items below are left out; areas in pixels of the tiles.
+    tolerance : float
+        Corners of outlines are left out where these stay so near to what they were, in pixels of the tiles: 1 leaves
+        a quarter of the corners of common nuclei, and of the size of files. Areas are those of the exact outlines.
     area, score : bool
         Write areas (square micrometres) and scores (percent) of items as measurements.
     measurements : mapping of str to (code, unit), optional
@@ -82,6 +85,7 @@ class AnnotationWriter(ResultWriter):
         graphic: str = "auto",
         min_score: float = 0.0,
         min_area: float = 0.0,
+        tolerance: float = 0.0,
         area: bool = True,
         score: bool = True,
         measurements: Mapping[str, Any] | None = None,
@@ -114,6 +118,7 @@ class AnnotationWriter(ResultWriter):
             graphic,
             min_score,
             min_area,
+            tolerance,
             area,
             score,
             measurements or {},

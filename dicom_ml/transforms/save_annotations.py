@@ -38,7 +38,7 @@ class SaveAnnotations(Transform):
     output_dir : path
         Made where missing.
     algorithm : Algorithm, mapping or ``"manual"``
-    graphic, min_score, min_area, area, score, measurements, axes, corners, duplicates, overlap
+    graphic, min_score, min_area, tolerance, area, score, measurements, axes, corners, duplicates, overlap
         As in :class:`dicom_ml.callbacks.AnnotationWriter`.
     level : int
         Of what comes at once: whose pixels coordinates and maps count in.
@@ -66,6 +66,7 @@ class SaveAnnotations(Transform):
         graphic: str = "auto",
         min_score: float = 0.0,
         min_area: float = 0.0,
+        tolerance: float = 0.0,
         area: bool = True,
         score: bool = True,
         measurements: Mapping[str, Any] | None = None,
@@ -88,6 +89,7 @@ class SaveAnnotations(Transform):
             graphic,
             min_score,
             min_area,
+            tolerance,
             area,
             score,
             measurements or {},

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dicom_ml.bridge.contours import label_outlines, polygon_areas, polygon_bounds
+from dicom_ml.bridge.contours import label_outlines, polygon_areas, polygon_bounds, simplified
 from dicom_ml.errors import GeometryError
 from dicom_ml.rasterize import polygon_mask
 
@@ -62,6 +62,42 @@ def test_a_tile_of_nuclei_is_quick():
     points, offsets, values = label_outlines(labels)
     assert len(values) == 1024 and time.perf_counter() - began < 5
     assert polygon_areas(points, offsets).sum() == (labels > 0).sum()
+
+
+def distance(point, ring):
+    """From a point to the nearest side of a polygon."""
+    a, b = ring, np.roll(ring, -1, axis=0)
+    way = b - a
+    length = (way**2).sum(1)
+    along = np.clip(((point - a) * way).sum(1) / np.where(length > 0, length, 1), 0, 1)
+    return np.linalg.norm(point - a - along[:, None] * way, axis=1).min()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.int32, st.tuples(st.integers(3, 14), st.integers(3, 14)), elements=st.integers(0, 2)),
+    st.floats(0.1, 3),
+)
+def test_simplified(labels, tolerance):
+    points, offsets, _ = label_outlines(labels)
+    fewer, starts = simplified(points, offsets, tolerance)
+    assert len(starts) == len(offsets) and len(fewer) <= len(points)
+    before, after = np.append(offsets, len(points)), np.append(starts, len(fewer))
+    for (a, b), (c, d) in zip(itertools.pairwise(before), itertools.pairwise(after), strict=True):
+        whole, ring = points[a:b], fewer[c:d]
+        assert len(ring) >= 3
+        assert set(map(tuple, ring.tolist())) <= set(map(tuple, whole.tolist()))
+        assert max(distance(point, ring) for point in whole) <= tolerance + 1e-9
+
+
+def test_a_disc_needs_few_corners():
+    rows, columns = np.mgrid[0:60, 0:60]
+    disc = ((rows - 30) ** 2 + (columns - 30) ** 2 < 25**2).astype(int)
+    points, offsets, _ = label_outlines(disc)
+    fewer, starts = simplified(points, offsets, 1.0)
+    assert len(fewer) < len(points) / 4
+    assert polygon_areas(fewer, starts)[0] == pytest.approx(disc.sum(), rel=0.02)
+    assert simplified(points, offsets, 0)[0] is points
 
 
 def test_nothing_and_nonsense():

@@ -147,6 +147,19 @@ def test_every_nucleus_once_and_whole(slide, truth, tmp_path, form):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_fewer_corners(slide, truth, tmp_path):
+    """Outlines within a tolerance; areas stay exact, and the settings have a file of their own."""
+    for name, tolerance in (("exact", 0.0), ("rough", 0.8)):
+        writer = AnnotationWriter(tmp_path / name, NUCLEI, MADE_BY, tolerance=tolerance)
+        run(slide, tmp_path / name, writer, Nuclei(truth))
+    exact, rough = (dml.read_annotations(only(tmp_path / n)).groups[0] for n in ("exact", "rough"))
+    assert len(exact) == len(rough) and len(rough.points) < 0.5 * len(exact.points)
+    np.testing.assert_array_equal(exact.measurement("SCT:42798000"), rough.measurement("SCT:42798000"))
+    for a, b in zip(masks(exact), masks(rough), strict=True):
+        assert (a & b).sum() / (a | b).sum() > 0.6
+    assert only(tmp_path / "exact").name != only(tmp_path / "rough").name
+
+
 def test_highdicom_reads_the_same(slide, truth, tmp_path):
     highdicom = need("highdicom", "highdicom")
     run(slide, tmp_path, AnnotationWriter(tmp_path, NUCLEI, MADE_BY), Nuclei(truth))
