@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from dicom_ml.cli.contents import PRESENTATION_STATES, STRUCTURE_SETS, presentation_facts, structure_facts
@@ -62,14 +62,32 @@ def inspect_path(path: Path, *, phi: bool = False, every: bool = False) -> list[
         if header is None:
             others += 1
             continue
-        series[(str(header.get("SeriesInstanceUID") or ""), str(header.get("SOPClassUID") or ""))].append(
-            (file, header)
-        )
+        key = _text(header, "SeriesInstanceUID"), _text(header, "SOPClassUID")
+        series[key].append((file, header))
     if not series:
         if path.is_file() and path.suffix.lower() == ".zip":
             return [_volume_item(path, [], phi)]
         raise FileError(f"{path} holds no DICOM file" + (f" ({others} other files)" if others > 1 else ""))
+    if path.is_dir():
+        return [_described(members, path, phi, every) for members in series.values()]
     return [_item(members, path, phi, every) for members in series.values()]
+
+
+def _described(members: list[tuple[Path, Dataset]], path: Path, phi: bool, every: bool) -> Item:
+    """Facts of a series in a folder; a damaged one does not hide the others."""
+    try:
+        return _item(members, path, phi, every)
+    except DicomMLError as error:
+        return {"what": "damaged", "path": str(members[0][0]), "reason": " ".join(str(error).split())}
+
+
+def _text(ds: Dataset, keyword: str) -> str:
+    """An element as text; empty where there is none, or its bytes are damaged."""
+    try:
+        value = ds.get(keyword)
+    except Exception:  # whatever pydicom makes of damaged bytes
+        return ""
+    return "" if value is None else str(value)
 
 
 def _progress(files: list[Path]) -> Any:
@@ -90,19 +108,19 @@ def _header(file: Path) -> Dataset | None:
             ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, defer_size=1024)
             if not any(keyword in ds for keyword in ("SOPClassUID", "Modality", "Rows")):
                 return None
-    except (InvalidDicomError, OSError, ValueError, AttributeError, EOFError, TypeError, NotImplementedError):
+    except Exception:  # whatever pydicom makes of bytes that are no DICOM, or damaged
         return None
     return ds if len(ds) else None
 
 
 def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool, every: bool) -> Item:
     files, first = [file for file, _ in members], members[0][1]
-    sop_class = str(first.get("SOPClassUID") or "")
+    sop_class = _text(first, "SOPClassUID")
     item: Item = {
         "what": _NAMES.get(sop_class, UID(sop_class).name if sop_class else "no SOP class"),
         "files": len(files),
         "path": str(files[0] if len(files) == 1 else files[0].parent),
-        "modality": str(first.get("Modality") or "-"),
+        "modality": _text(first, "Modality") or "-",
     }
     if sop_class in _SEGMENTATIONS:
         for file in files:
@@ -113,23 +131,31 @@ def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool, every: boo
     elif is_report(sop_class):
         item |= _reports(files, phi, path.is_file(), every)
     elif sop_class in STRUCTURE_SETS:
-        item |= structure_facts(_whole(files[0]))
+        item |= _facts(structure_facts, _whole(files[0]))
     elif sop_class in PRESENTATION_STATES:
-        item |= presentation_facts(first)
+        item |= _facts(presentation_facts, first)
     elif sop_class == SLIDE_STORAGE:
         item |= slide_facts([str(f) for f in files])
     else:
-        item |= _picture(first)
+        item |= _facts(_picture, first)
         if item["modality"] in _VOLUMES:
             item |= _geometry([str(f) for f in files])
     item |= {
-        "series": str(first.get("SeriesInstanceUID") or "none"),
-        "study": str(first.get("StudyInstanceUID") or "none"),
-        "frame of reference": str(first.get("FrameOfReferenceUID") or "none"),
+        "series": _text(first, "SeriesInstanceUID") or "none",
+        "study": _text(first, "StudyInstanceUID") or "none",
+        "frame of reference": _text(first, "FrameOfReferenceUID") or "none",
     }
     content = item.pop("content", None)
     item |= _patient(first) if phi else {}
     return item if content is None else item | {"content": content}
+
+
+def _facts(read: Callable[[Dataset], Item], ds: Dataset) -> Item:
+    """Facts of an object, or the reason why its header cannot be understood."""
+    try:
+        return read(ds)
+    except Exception as error:
+        return {"damaged": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
 
 
 def _reports(files: list[Path], phi: bool, content: bool, every: bool) -> Item:
@@ -224,4 +250,4 @@ def _grid(seg: Any) -> str:
 
 
 def _patient(ds: Dataset) -> Item:
-    return {keyword: str(ds.get(keyword)) for keyword in _PHI if ds.get(keyword) not in (None, "")}
+    return {keyword: value for keyword in _PHI if (value := _text(ds, keyword))}

@@ -25,9 +25,11 @@ def sop_class_of(file: Path) -> str:
 
     try:
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    except (pydicom.errors.InvalidDicomError, EOFError, ValueError):
+        return str(header.get("SOPClassUID") or "")
+    except OSError:
+        raise
+    except Exception:  # whatever pydicom makes of damaged bytes
         return ""
-    return str(header.get("SOPClassUID") or "")
 
 
 def is_slide(path: Path) -> bool:

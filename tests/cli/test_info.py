@@ -47,6 +47,19 @@ def test_says_why_a_series_is_no_volume(series: Path, tmp_path: Path, capsys: py
     assert "no: " in capsys.readouterr().out
 
 
+def test_a_damaged_file_does_not_hide_the_others(
+    series: Path, seg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.dcm").write_bytes(next(series.iterdir()).read_bytes())
+    whole = seg.read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(whole[: whole.index(b"\x62\x00\x02\x00SQ") + 40])
+    assert main(["info", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "CT Image Storage" in text and "damaged" in text and "cut.dcm" in text
+    assert main(["info", str(tmp_path / "cut.dcm")]) in (0, 2)
+    assert capsys.readouterr().err.count("\n") <= 1
+
+
 @pytest.mark.parametrize("folder", ["slicer_cthead64", "totalseg_ct_dicom20", "monai_ct4"])
 def test_real_files(shared_data: Path, folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = shared_data / "a_ct" / folder
