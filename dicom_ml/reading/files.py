@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import FileError
 from dicom_ml.stores import is_address, kind_of, local_path
 
-__all__ = ["HEAD_BYTES", "Candidate", "ReadableSource", "encode_dataset", "expand"]
+__all__ = ["HEAD_BYTES", "Candidate", "ReadableSource", "encode_dataset", "expand", "fill"]
 
 #: What :func:`dicom_ml.read_volume` takes as its source.
 ReadableSource: TypeAlias = (
@@ -26,6 +27,7 @@ ReadableSource: TypeAlias = (
 
 # Enough for the header of nearly every single-frame image, in one read.
 HEAD_BYTES = 16 * 1024
+_seeking = threading.Lock()
 _ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 
 
@@ -80,17 +82,31 @@ class Candidate:
             return len(part)
         assert self.path is not None
         try:
-            with open(self.path, "rb", buffering=0) as handle:
-                handle.seek(offset)
-                done = 0
-                while done < len(buffer):
-                    count = handle.readinto(buffer[done:])
-                    if not count:
-                        break
-                    done += count
-                return done
+            handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                return fill(handle, offset, buffer)
+            finally:
+                os.close(handle)
         except OSError as error:
             raise FileError(f"{self.name} cannot be read: {error.strerror}") from error
+
+
+def fill(handle: int, offset: int, buffer: memoryview) -> int:
+    """Fill ``buffer`` from ``offset`` of an open file, from any thread, and say how many bytes there were."""
+    done = 0
+    while done < len(buffer):
+        if hasattr(os, "preadv"):
+            count = os.preadv(handle, [buffer[done:]], offset + done)
+        else:  # pragma: no cover - Windows
+            with _seeking:
+                os.lseek(handle, offset + done, os.SEEK_SET)
+                part = os.read(handle, len(buffer) - done)
+            count = len(part)
+            buffer[done : done + count] = part
+        if not count:
+            break
+        done += count
+    return done
 
 
 def expand(source: Any) -> list[Candidate]:

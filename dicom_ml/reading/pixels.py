@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.encoding.codecs import FrameInfo, is_encapsulated
+from dicom_ml.encoding.codecs import FrameInfo, get_decoder, is_encapsulated
 from dicom_ml.encoding.codecs.samples import fit_native
 from dicom_ml.encoding.frames import FrameIndex
 from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import CodecError, FileError
+from dicom_ml.reading.files import fill
 from dicom_ml.reading.headers import Header, parse_file
 from dicom_ml.reading.planes import Plane
 from dicom_ml.reading.values import ValueMap
@@ -75,6 +77,7 @@ class _Reader:
         self.local = threading.local()
         self.lock = threading.Lock()
         self.indices: dict[int, FrameIndex] = {}
+        self.handles: dict[int, int] = {}
         self.maps: list[mmap.mmap] = []
 
     def __call__(self, job: PlaneJob) -> None:
@@ -86,11 +89,10 @@ class _Reader:
                 cells = self._native(plane, info)
             else:
                 index = self._index(header, info)
-                cells = index.decode(plane.frame)
-                if header.frames == 1:
-                    self.indices.pop(id(header), None)
-                job.values.apply(cells, target)
+                job.values.apply(index.decode(plane.frame, out=self._cells(info)), target)
                 return
+        except OSError as error:
+            raise FileError(f"{header.name} cannot be read: {error.strerror}") from error
         except (CodecError, FileError) as error:
             if header.name in str(error):
                 raise
@@ -105,16 +107,38 @@ class _Reader:
     def _native(self, plane: Plane, info: FrameInfo) -> npt.NDArray[Any]:
         """Cells of an uncompressed plane, straight from the file into this thread's scratch buffer."""
         size = info.frame_bytes
-        scratch: bytearray | None = getattr(self.local, "scratch", None)
-        if scratch is None or len(scratch) < size:
-            scratch = self.local.scratch = bytearray(size)
         assert plane.header.pixels is not None
-        view = memoryview(scratch)[:size]
+        view = self._scratch(size, "native")
         offset = plane.header.pixels[1] + plane.frame * size
-        if plane.header.candidate.read_into(offset, view) < size:
+        if self._read(plane.header, offset, view) < size:
             raise FileError(f"{plane.name}: the file is truncated in its pixel data")
         cells = np.frombuffer(view, dtype=info.dtype.newbyteorder("<"))
         return cells.reshape(info.rows, info.columns)
+
+    def _read(self, header: Header, offset: int, view: memoryview) -> int:
+        """Fill ``view``; a file of many frames is opened once."""
+        path = header.candidate.path
+        if path is None or header.frames == 1:
+            return header.candidate.read_into(offset, view)
+        with self.lock:
+            handle = self.handles.get(id(header))
+            if handle is None:
+                handle = self.handles[id(header)] = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        return fill(handle, offset, view)
+
+    def _scratch(self, size: int, name: str) -> memoryview:
+        """This thread's buffer of a purpose, used again for each plane: fresh memory costs more than a copy."""
+        scratch: bytearray | None = getattr(self.local, name, None)
+        if scratch is None or len(scratch) < size:
+            scratch = bytearray(size)
+            setattr(self.local, name, scratch)
+        return memoryview(scratch)[:size]
+
+    def _cells(self, info: FrameInfo) -> npt.NDArray[Any] | None:
+        """Where a frame is decoded to, if its codec gains by it."""
+        if not is_encapsulated(info.transfer_syntax_uid) or not get_decoder(info.transfer_syntax_uid).writes_into:
+            return None
+        return np.frombuffer(self._scratch(info.decoded_bytes, "cells"), info.dtype).reshape(info.shape)
 
     def _index(self, header: Header, info: FrameInfo) -> FrameIndex:
         key = id(header)
@@ -136,7 +160,7 @@ class _Reader:
             return FrameIndex.from_buffer(
                 value, 0, None if is_encapsulated(info.transfer_syntax_uid) else len(value), info, header.frames
             )
-        buffer: bytes | bytearray | mmap.mmap
+        buffer: bytes | memoryview | mmap.mmap
         if header.candidate.data is not None:
             buffer = header.candidate.data
         elif header.frames > 1:
@@ -145,8 +169,9 @@ class _Reader:
                 buffer = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
             self.maps.append(buffer)
         else:
-            buffer = bytearray(header.view.size - offset)
-            if header.candidate.read_into(offset, memoryview(buffer)) < len(buffer):
+            # the index of a single frame lives no longer than this thread is at work on it
+            buffer = self._scratch(header.view.size - offset, "encoded")
+            if header.candidate.read_into(offset, buffer) < len(buffer):
                 raise FileError(f"{header.name} became shorter while it was read")
             offset = 0
         view = header.view
@@ -162,6 +187,9 @@ class _Reader:
 
     def close(self) -> None:
         self.indices.clear()
+        for handle in self.handles.values():
+            os.close(handle)
+        self.handles.clear()
         for one in self.maps:
             try:
                 one.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -30,12 +31,15 @@ def _expander() -> Callable[[Buffer], bytes]:
     raise CodecError("no RLE decoder is installed: install imagecodecs or pylibjpeg-rle")
 
 
-def _at_once(data: Buffer, info: FrameInfo) -> Array | None:
-    """Decode a sound grayscale frame in one call, two to three times as fast; None leaves it to the careful way."""
+def _at_once(data: Buffer, info: FrameInfo, out: Array | None = None) -> Array | None:
+    """Decode a sound grayscale frame in one call, two to three times as fast; None leaves it to the careful way.
+
+    ``out``, where it is given, takes the cells: a contiguous array of the frame's shape and type.
+    """
     imagecodecs = library("imagecodecs")
     if imagecodecs is None or info.samples_per_pixel > 1 or info.bits_allocated not in (8, 16, 32):
         return None
-    cells = np.empty(info.decoded_bytes, np.uint8)
+    cells = np.empty(info.decoded_bytes, np.uint8) if out is None else out.reshape(-1).view(np.uint8)
     dtype = info.dtype.newbyteorder("<")
     try:
         filled = imagecodecs.dicomrle_decode(data, dtype, out=cells)
@@ -65,8 +69,21 @@ class RleCodec(FrameCodec):
 
     transfer_syntaxes = ("1.2.840.10008.1.2.5",)
     encodes = transfer_syntaxes
+    writes_into = True
 
     def decode(self, data: Buffer, info: FrameInfo) -> Array:
+        return self._decode(data, info, None)
+
+    def decode_into(self, data: Buffer, info: FrameInfo, out: Array, *, rgb: bool = False) -> None:
+        fits = out.dtype == info.dtype and out.flags.c_contiguous and sys.byteorder == "little"
+        if not fits or info.samples_per_pixel > 1:
+            super().decode_into(data, info, out, rgb=rgb)
+            return
+        values = self._decode(data, info, out)
+        if values is not out:
+            out[...] = values
+
+    def _decode(self, data: Buffer, info: FrameInfo, out: Array | None) -> Array:
         if len(data) < 64:
             raise CodecError(f"the RLE frame has {len(data)} bytes, less than its header of 64")
         count, *offsets = _HEADER.unpack_from(data)
@@ -80,9 +97,9 @@ class RleCodec(FrameCodec):
         bounds = [*offsets[:count], len(data)]
         if bounds[0] < 64 or any(a >= b for a, b in pairwise(bounds)):
             raise CodecError("the RLE frame's segment offsets do not increase within the frame: it is damaged")
-        whole = _at_once(data, info)
+        whole = _at_once(data, info, out)
         if whole is not None:
-            return fit_native(whole, info)
+            return fit_native(whole, info) if out is None else fit_native(out, info, out)
         expand = _expander()
         view = memoryview(data)
         pixels = info.rows * info.columns
