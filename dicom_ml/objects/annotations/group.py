@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 #: Graphic types and how many points each of their items has; None where that varies (PS3.3 C.37.1.2.2).
 GRAPHICS: dict[str, int | None] = {"POINT": 1, "POLYLINE": None, "POLYGON": None, "ELLIPSE": 4, "RECTANGLE": 4}
 _LEAST = {"POLYLINE": 2, "POLYGON": 3}
+_LARGEST = 1e12  # coordinate, pixels or mm; damaged files hold larger ones, whose squares are no numbers
 _ANATOMY = Code("91723000", "SCT", "Anatomical structure")
 
 
@@ -107,8 +108,10 @@ class AnnotationGroup:
         if points.ndim != 2 or points.shape[1] not in (2, 3) or len(points) == 0 or points.dtype.kind not in "iuf":
             raise EncodingError(f"points are numbers of shape (P, 2) or (P, 3), found {points.shape}, {points.dtype}")
         points = np.ascontiguousarray(points, dtype="<f4" if points.dtype == np.float32 else "<f8")
-        if not np.isfinite([points.min(), points.max()]).all():
-            raise EncodingError("points hold values that are not finite numbers")
+        largest = max(abs(float(points.min())), abs(float(points.max())))
+        if not largest <= _LARGEST:
+            raise EncodingError(f"points hold coordinates of up to {largest:g}: no slide is that large"
+                                if np.isfinite(largest) else "points hold values that are not finite numbers")  # fmt: skip
         if self.z is not None and points.shape[1] == 3:
             raise EncodingError("points with a z of their own do not share one; leave z out, or the third column")
         set_(self, "points", points)

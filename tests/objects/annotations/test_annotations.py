@@ -115,6 +115,9 @@ def test_items_and_selections(seed, count):
         ({"graphic": "ellipse", "offsets": None}, "4 points each"),
         ({"label": "x" * 65}, "64 characters"),
         ({"algorithm": "net"}, "Algorithm"),
+        ({"points": np.full((9, 2), np.nan)}, "not finite"),
+        ({"points": np.full((9, 2), -np.inf)}, "not finite"),
+        ({"points": np.full((9, 2), 1e200)}, "no slide is that large"),
     ],
 )
 def test_refusals(change, message):
