@@ -109,9 +109,10 @@ class AnnotationGroup:
             raise EncodingError(f"points are numbers of shape (P, 2) or (P, 3), found {points.shape}, {points.dtype}")
         points = np.ascontiguousarray(points, dtype="<f4" if points.dtype == np.float32 else "<f8")
         largest = max(abs(float(points.min())), abs(float(points.max())))
-        if not largest <= _LARGEST:
-            raise EncodingError(f"points hold coordinates of up to {largest:g}: no slide is that large"
-                                if np.isfinite(largest) else "points hold values that are not finite numbers")  # fmt: skip
+        if not np.isfinite(largest):
+            raise EncodingError("points hold values that are not finite numbers")
+        if largest > _LARGEST:
+            raise EncodingError(f"points hold coordinates of up to {largest:g}: no slide is that large")
         if self.z is not None and points.shape[1] == 3:
             raise EncodingError("points with a z of their own do not share one; leave z out, or the third column")
         set_(self, "points", points)
