@@ -222,25 +222,3 @@ def test_identity(case):
     assert listed == list(source.levels[0].sop_instance_uids)
     assert len({g.AnnotationGroupUID for g in ds.AnnotationGroupSequence}) == 2
     assert [g.AnnotationGroupNumber for g in ds.AnnotationGroupSequence] == [1, 2]
-
-
-def test_real_files(shared_data):
-    names = [p for p in shared_data.rglob("*") if p.is_file() and _is_ann(p)]
-    for path in names:
-        ann = dml.read_annotations(path)
-        hd = need("highdicom", "highdicom")
-        theirs = hd.ann.annread(str(path))
-        for mine, other in zip(ann.groups, theirs.get_annotation_groups(), strict=True):
-            data = other.get_graphic_data(coordinate_type=theirs.AnnotationCoordinateType)
-            assert len(data) == len(mine)
-            for a, b in zip(mine, data, strict=True):
-                np.testing.assert_array_equal(a, np.atleast_2d(b)[:, : a.shape[1]])
-    assert names
-
-
-def _is_ann(path):
-    try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    except Exception:
-        return False
-    return str(ds.get("SOPClassUID", "")) == "1.2.840.10008.5.1.4.1.1.91.1"
