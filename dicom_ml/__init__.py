@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dicom_ml.codes import Code as Code
+    from dicom_ml.encoding.transcoding import transcode as transcode
     from dicom_ml.errors import CodecError as CodecError
     from dicom_ml.errors import CodeError as CodeError
     from dicom_ml.errors import DicomMLError as DicomMLError
@@ -150,6 +151,7 @@ _HOMES = {
     "read_segmentation": "dicom_ml.objects.segmentation",
     "read_structure_set": "dicom_ml.objects.structure_set",
     "read_volume": "dicom_ml.reading",
+    "transcode": "dicom_ml.encoding.transcoding",
     "validate": "dicom_ml.objects.iod",
 }
 
