@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 HELP = "check objects against the standard and their sources"
 EXAMPLES = (
@@ -29,10 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from dicom_ml.objects.iod import validate
+    from dicom_ml.objects.iod.sources import Sources, read_sources
+    from dicom_ml.objects.iod.validation import findings_of
 
     paths = args.paths if len(args.paths) > 1 else args.paths[0]
-    found = validate(paths, sources=args.sources or None)
+    found = findings_of(paths, read_sources(args.sources) if args.sources else Sources(), _progress)
     counts = {s: sum(f.severity == s for f in found) for s in ("error", "warning", "info")}
     shown = [f for f in found if f.severity == "error" or not args.quiet]
     if args.json:
@@ -43,3 +46,11 @@ def run(args: argparse.Namespace) -> int:
         total = ", ".join(f"{n} {s}{'s' if n != 1 and s != 'info' else ''}" for s, n in counts.items() if n)
         print(total or "conforms: nothing found")
     return int(counts["error"] > 0 or (args.strict and counts["warning"] > 0))
+
+
+def _progress(things: list[Any], what: str) -> Iterable[Any]:
+    if len(things) < 200:
+        return things
+    from tqdm import tqdm
+
+    return tqdm(things, desc=what, unit="file", leave=False)

@@ -41,6 +41,8 @@ class Findings:
         self.found: list[Finding] = []
         #: Bytes of small items in which no value is wrong; the same again need no check.
         self.sound: set[bytes] = set()
+        #: Whether text may only hold ASCII, because no character set is declared.
+        self.only_ascii = False
 
     def error(self, path: str, message: str, hint: str = "", section: str = "", part: str = "PS3.3") -> None:
         self.found.append(Finding("error", path, message, hint, part, section))

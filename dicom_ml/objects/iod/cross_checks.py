@@ -8,6 +8,7 @@ import numpy as np
 
 from dicom_ml.objects.iod.context import Findings, items_of, numbers, text, where
 from dicom_ml.objects.iod.frame_items import Leaf
+from dicom_ml.objects.iod.placement import check_placement
 from dicom_ml.objects.iod.references import Reference, references_of
 from dicom_ml.objects.iod.sources import IDENTITY, Known, Sources
 from dicom_ml.objects.iod.subject import Subject
@@ -34,6 +35,8 @@ def check_against(subject: Subject, sources: Sources, out: Findings) -> None:
     images = [k for k in referred if k.size != (0, 0) and k.segments is None]
     if subject.sop_class in [_PREFIX + n for n in _DERIVED[:3]] and not subject.is_tiled:
         _check_planes(subject, others, images, out)
+        if others.volumes and "SegmentSequence" in subject.ds:
+            check_placement(subject, others.volumes, out)
     if subject.sop_class.startswith(_PREFIX + "88."):
         _check_coordinates(subject, others, out)
     if subject.sop_class == _PREFIX + "91.1":

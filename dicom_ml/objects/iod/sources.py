@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.errors import DicomMLError, FileError
+from dicom_ml.geometry import Grid
 from dicom_ml.objects.iod.context import items_of, number, numbers, text
 from dicom_ml.objects.iod.subject import Subject, is_dicom, open_subject, subject_of_dataset
 from dicom_ml.source import SourceSeries
@@ -71,10 +72,12 @@ class Sources:
 
     known: dict[str, Known] = field(default_factory=dict)
     extent: str = "folder"
+    #: Grids and values of volumes in memory.
+    volumes: list[tuple[Grid, npt.NDArray[Any]]] = field(default_factory=list)
 
     def without(self, uid: str) -> Sources:
         """The others."""
-        return Sources({u: k for u, k in self.known.items() if u != uid}, self.extent)
+        return Sources({u: k for u, k in self.known.items() if u != uid}, self.extent, self.volumes)
 
 
 def read_sources(sources: Any, extent: str = "all") -> Sources:
@@ -114,6 +117,9 @@ def _collect(sources: Any, found: Sources) -> None:
     inner = sources if isinstance(sources, SourceSeries) else getattr(sources, "source", None)
     if isinstance(inner, SourceSeries):
         _add_series(inner, found)
+        grid, array = getattr(sources, "grid", None), getattr(sources, "array", None)
+        if isinstance(grid, Grid) and isinstance(array, np.ndarray) and array.shape == grid.shape:
+            found.volumes.append((grid, array))
         return
     if isinstance(sources, Subject):
         _add(sources, found)

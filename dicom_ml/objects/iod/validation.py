@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.objects.iod.annotations import check_annotations
-from dicom_ml.objects.iod.context import Findings, where
+from dicom_ml.objects.iod.context import Findings, text, where
 from dicom_ml.objects.iod.cross_checks import check_against
 from dicom_ml.objects.iod.finding import Finding, sort_findings
 from dicom_ml.objects.iod.frames import (
@@ -35,6 +35,7 @@ from dicom_ml.objects.iod.reports import (
     check_measurement_report,
 )
 from dicom_ml.objects.iod.segmentations import check_label_values, check_segmentation_type, check_segments
+from dicom_ml.objects.iod.sets import check_set
 from dicom_ml.objects.iod.sources import Sources, known_of, read_sources
 from dicom_ml.objects.iod.structure import check_structure
 from dicom_ml.objects.iod.structure_sets import check_structure_set
@@ -49,6 +50,11 @@ if TYPE_CHECKING:
 __all__ = ["findings_of", "validate"]
 
 Check = Callable[[Subject, Findings], None]
+Progress = Callable[[list[tuple[str, Any]], str], Iterable[tuple[str, Any]]]
+
+
+def _in_silence(things: list[tuple[str, Any]], _: str) -> Iterable[tuple[str, Any]]:
+    return things
 
 
 def validate(x: Any, sources: Any = None) -> list[Finding]:
@@ -80,19 +86,25 @@ def validate(x: Any, sources: Any = None) -> list[Finding]:
     return findings_of(x, read_sources(sources) if sources is not None else Sources())
 
 
-def findings_of(x: Any, known: Sources) -> list[Finding]:
-    """As :func:`validate`, with what is known of sources."""
+def findings_of(x: Any, known: Sources, progress: Progress = _in_silence) -> list[Finding]:
+    """As :func:`validate`, with what is known of sources; ``progress`` wraps long loops and is told what they do."""
     found: list[Finding] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what pydicom warns of is found here, too
         things = _things(x)
         several = len(things) > 1
         if several:
-            for name, thing in things:
+            members = []
+            for name, thing in progress(things, "Reading"):
                 subject = _opened(thing, name, several)
                 if isinstance(subject, Subject):
-                    known.known.setdefault(str(subject.ds.get("SOPInstanceUID", "")), known_of(subject))
-        for name, thing in things:  # opened anew: a folder may hold more files than may be open at once
+                    members.append((name, text(subject.ds, "SOPInstanceUID"), known_of(subject)))
+            for _, uid, record in members:
+                known.known.setdefault(uid, record)
+            found += check_set(members)
+        for name, thing in progress(
+            things, "Checking"
+        ):  # opened anew: a folder may hold more files than may be open at once
             subject = _opened(thing, name, several)
             if isinstance(subject, Finding):
                 found.append(subject)

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dicom_ml.objects.iod.context import Findings, label, where
+from dicom_ml.objects.iod.context import Findings, label, numbers, where
 from dicom_ml.objects.iod.items import BULK, Item
 from dicom_ml.objects.iod.structure import leaf_path
 from dicom_ml.objects.iod.subject import Subject
@@ -39,15 +39,17 @@ _EXPECTED = {
     "TM": "HHMMSS.FFFFFF",
 }
 _LENGTHS = {"LO": 64, "SH": 16, "LT": 10240, "ST": 1024, "PN": 64 * 3 + 2}
+_TEXTS = ("LO", "SH", "LT", "ST", "PN", "UC", "UT")
 #: Values of these kinds name nobody and may be shown.
 _SHOWN = ("CS", "DS", "IS", "UI")
 _AMBIGUOUS = {"US or SS", "US or SS or OW", "OB or OW", "US or OW"}
 #: Of elements that hold one value, whatever it is.
 _SINGLE = ("UT", "LT", "ST", "UR")
+_LUT_DATA = 0x00283006
 _CODE = (0x00080100, 0x00080119, 0x00080120, 0x00080104)
 #: Bytes of an item that is remembered.
 _SMALL = 2048
-_STRINGS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "LO", "SH", "LT", "ST", "PN", "UC")
+_STRINGS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "LO", "SH", "LT", "ST", "PN", "UC", "UT")
 
 
 def check_values(subject: Subject, out: Findings) -> None:
@@ -56,6 +58,7 @@ def check_values(subject: Subject, out: Findings) -> None:
         _check_meta(subject, out)
     for tag in subject.unreadable:
         out.error(where("", tag), "has a value that cannot be read", "", "6.2", "PS3.5")
+    out.only_ascii = not _filled(subject.ds, "SpecificCharacterSet")
     _check_dataset(subject.ds, "", out)
     frames = subject.frames
     if frames is None:
@@ -97,6 +100,8 @@ def _check_dataset(ds: Any, path: str, out: Findings) -> None:
 def _check_elements(ds: Any, path: str, out: Findings) -> None:
     if any(tag in ds for tag in _CODE):
         _check_code(ds, path, out)
+    if _LUT_DATA in ds:
+        _check_table(ds, path, out)
     for tag in sorted(ds.keys()):
         if tag >> 16 & 1 or tag & 0xFFFF == 0:
             continue
@@ -166,6 +171,11 @@ def _check_string(value: str, vr: str, path: str, tag: int, out: Findings) -> No
             )  # fmt: skip
         return
     limit = _LENGTHS.get(vr)
+    if vr in _TEXTS and out.only_ascii and not value.isascii():
+        out.error(
+            where(path, tag), "holds characters beyond ASCII, and Specific Character Set declares none",
+            "declare ISO_IR 192 and write UTF-8", "6.1.2.2", "PS3.5",
+        )  # fmt: skip
     if limit is not None:
         if len(value) > limit:
             out.warning(
@@ -213,6 +223,23 @@ def _check_code(ds: Dataset, path: str, out: Findings) -> None:
         out.error(where(path, "CodingSchemeDesignator"), "is missing: nobody knows whose code it is", "", section)
     if values == ["LongCodeValue"] and len(str(ds.get("LongCodeValue"))) <= 16:
         out.error(where(path, "LongCodeValue"), "has at most 16 characters", "write it as Code Value", section)
+
+
+def _check_table(ds: Any, path: str, out: Findings) -> None:
+    """Length of a lookup table against its descriptor (PS3.3 C.11.1.1)."""
+    stated, data = numbers(ds, "LUTDescriptor"), ds[_LUT_DATA]
+    if len(stated) != 3:
+        return
+    entries, bits = int(stated[0]) or 65536, int(stated[2])
+    value = data.value
+    size = len(value) if isinstance(value, bytes) else 2 * len(numbers(ds, "LUTData"))
+    whole = entries * 2 if bits > 8 else entries + entries % 2
+    if size != whole:
+        kind = out.warning if bits <= 8 and size == 2 * entries else out.error  # a byte a word, as many write it
+        kind(
+            where(path, _LUT_DATA), f"has {size} bytes; {entries} entries of {bits} bits have {whole}",
+            "", "C.11.1.1.1",
+        )  # fmt: skip
 
 
 def _filled(ds: Dataset, keyword: str) -> bool:

@@ -151,6 +151,16 @@ def at_place(index: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
+def drop_set(ds: Dataset) -> None:
+    if "SpecificCharacterSet" in ds:
+        del ds.SpecificCharacterSet
+
+
+def shorten_table(ds: Dataset) -> None:
+    data = ds["LUTData"].value
+    ds.LUTData = data[: len(data) // 2 * 2 - 2]
+
+
 def property_type(ds: Dataset) -> Dataset:
     return ds.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
 
@@ -230,6 +240,9 @@ BROKEN: dict[str, Broken] = {
     "long UID": Broken(SEG, put_unchecked("StudyInstanceUID", "1." + "2" * 70), "no valid UID"),
     "malformed UID in a frame": Broken(
         SEG, at(lambda d: reference(d, 3), put_unchecked("ReferencedSOPInstanceUID", BAD_UID)), "no valid UID"),
+    "characters of no set": Broken(SEG, many(put(ContentDescription="Größe"), drop_set), "declares none"),
+    "table too short": Broken(
+        "state tables", at(lambda d: d.SoftcopyVOILUTSequence[0].VOILUTSequence[0], shorten_table), "LUTData"),
     "malformed date": Broken(SEG, put_unchecked("ContentDate", "2024-01-02"), "ContentDate"),
     "code without meaning": Broken(
         SEG, at(property_type, drop("CodeMeaning")), "no meaning"),

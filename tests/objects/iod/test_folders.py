@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pydicom
 import pytest
 
@@ -131,3 +132,53 @@ def test_command(study, tmp_path, capsys):
     assert "bad.dcm: error: ContentLabel" in capsys.readouterr().out
     assert main(["validate", str(tmp_path / "none.dcm")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_files_that_do_not_belong_together(study, tmp_path):
+    seg = pydicom.dcmread(study / "seg.dcm")
+    first = pydicom.dcmread(study / "ct" / "000.dcm")
+    for number, changes in enumerate(
+        [
+            {},
+            {"SOPInstanceUID": "1.2.3.1", "StudyInstanceUID": "1.2.3.4"},
+            {"SOPInstanceUID": "1.2.3.2", "FrameOfReferenceUID": "1.2.3.5"},
+            {"SOPInstanceUID": "1.2.3.3", "PatientID": "another"},
+        ]
+    ):
+        for keyword, value in changes.items():
+            setattr(first, keyword, value)
+        first.save_as(tmp_path / f"{number}.dcm")
+        first = pydicom.dcmread(study / "ct" / "000.dcm")
+    first.save_as(tmp_path / "9.dcm")
+    seg.save_as(tmp_path / "seg.dcm")
+    found = dml.validate(tmp_path)
+
+    def told(name, keyword):
+        return any(f.path.startswith(keyword) and "of the same" in f.message + " of the same" for f in of(found, name))
+
+    assert told("1.dcm", "StudyInstanceUID") and told("2.dcm", "FrameOfReferenceUID")
+    assert told("3.dcm", "PatientID") and told("9.dcm", "SOPInstanceUID")
+    assert not told("0.dcm", "SOPInstanceUID") and not told("seg.dcm", "PatientID")
+
+
+def test_masks_that_lie_beside_the_body(tmp_path):
+    grid = write_series(tmp_path / "ct")
+    volume = dml.read_volume(tmp_path / "ct")
+    body = blobs(grid, 1) > 0
+    volume.array[...] = np.where(body, 40, -1024)
+    mask = np.zeros(grid.shape, np.uint8)
+    inside = np.argwhere(body)
+    mask[tuple(inside[: len(inside) // 2].T)] = 1
+    mask[tuple(inside[len(inside) // 2 :].T)] = 2
+    for kind in ("binary", "labelmap"):
+        good = dml.Segmentation.from_array(mask, source=volume, segments=segments(2), kind=kind)
+        good.save(tmp_path / f"good-{kind}.dcm")
+        assert [f for f in dml.validate(tmp_path / f"good-{kind}.dcm", sources=volume) if f.severity != "info"] == []
+        flipped = mask[:, ::-1, ::-1].copy()
+        dml.Segmentation.from_array(flipped, source=volume, segments=segments(2), kind=kind).save(tmp_path / "bad.dcm")
+        found = dml.validate(tmp_path / "bad.dcm", sources=volume)
+        off = [mask_of for mask_of in (1, 2) if (body & (flipped == mask_of)).sum() < 0.5 * (flipped == mask_of).sum()]
+        assert (
+            off
+            and sorted(int(f.message.split("segment ")[1].split()[0]) for f in found if "lowest" in f.message) == off
+        )
