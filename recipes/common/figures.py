@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dicom_ml.errors import MissingPackageError
 
-__all__ = ["confusion_figure", "curve_figure", "png_of", "roc_figure"]
+__all__ = ["confusion_figure", "curve_figure", "froc_figure", "png_of", "roc_figure"]
 
 
 def _figure(width: float = 5.0, height: float = 4.0) -> Any:
@@ -39,6 +39,27 @@ def roc_figure(curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], title:
         axes.plot(false, true, label=name)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title, xlim=(0, 1), ylim=(0, 1.01))
     axes.set_aspect("equal")
+    axes.legend(loc="lower right", fontsize=8)
+    return png_of(figure)
+
+
+def froc_figure(
+    curves: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], rates: Sequence[float], title: str = ""
+) -> bytes:
+    """Free-response curves: false detections a scan and sensitivity by name; ``rates`` are marked."""
+    figure = _figure(6.0, 4.0)
+    axes = figure.add_subplot()
+    for name, (false, sensitivity) in curves.items():
+        x, y = np.asarray(false, dtype=np.float64), np.asarray(sensitivity, dtype=np.float64)
+        # steps: a sensitivity is reached where its threshold is, and not before
+        axes.step(np.r_[x, max(rates[-1], x[-1])], np.r_[y, y[-1]], where="post", label=name)
+        reached = [y[np.searchsorted(x, rate + 1e-9, side="right") - 1] for rate in rates]
+        axes.plot(rates, reached, linestyle="", marker="o", markersize=4, color="0.2")
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="false detections a scan", ylabel="sensitivity", title=title, ylim=(0, 1.01))
+    axes.set_xlim(rates[0] / 1.2, rates[-1] * 1.2)
+    axes.set_xticks(list(rates), [f"1/{round(1 / rate)}" if rate < 1 else f"{rate:g}" for rate in rates])
+    axes.grid(color="0.9")
     axes.legend(loc="lower right", fontsize=8)
     return png_of(figure)
 
