@@ -102,6 +102,7 @@ def test_a_killed_run_goes_on_with_two_processes(told, one, tmp_path):
     run("two", tmp_path, told)
     check(tmp_path, told, one)
     seen = notes(tmp_path)
-    assert set(seen["series"]) == set("abc") and len(seen["series"]) == 4  # one came twice
+    # one came twice, and was computed twice unless its report was there by then
+    assert set(seen["series"]) == set("abc") and len(seen["series"]) in (3, 4)
     tiles = len(TileDataset([told["slide"]], 64, overlap=24))
     assert len(set(seen["slide"])) == tiles - 6  # the killed run had two batches of three
