@@ -217,7 +217,7 @@ def _draw(picture: Picture, slide: Slide, file: Path, wanted: list[str] | None, 
     elif sop_class == ANNOTATION_STORAGE:
         _draw_annotations(picture, file, wanted)
     elif sop_class == MAP_STORAGE:
-        _draw_map(picture, file)
+        _draw_map(picture, file, wanted)
     else:
         _draw_segments(picture, file, wanted)
 
@@ -226,16 +226,21 @@ def _next_color(picture: Picture) -> Color:
     return PALETTE[len(picture.legend) % len(PALETTE)]
 
 
-def _draw_map(picture: Picture, file: Path) -> None:
+def _draw_map(picture: Picture, file: Path, wanted: list[str] | None) -> None:
     pm = read_parametric_map(file)
     if not pm.is_tiled:
         raise EncodingError(f"{file.name} lies in a volume, not on a slide")
-    values = pm.channels()[0].astype(np.float32)
-    low, high = float(values.min()), float(values.max())
-    color = _next_color(picture)
-    picture.blend(0.6 * (picture.sample(values, pm.grid) - low).clip(0) / max(high - low, 1e-12), color)
-    quantity = pm.quantities[0]
-    picture.legend.append((quantity.label, f"{low:.4g} to {high:.4g} {quantity.unit.value}", color))
+    for index, quantity in enumerate(pm.quantities):
+        picture.names.append(quantity.label)
+        if wanted and quantity.label not in wanted:
+            continue
+        values = pm.channels(quantities=[index])[0].astype(np.float32)
+        known = values[np.isfinite(values)]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+        color = _next_color(picture)
+        weight = (np.nan_to_num(picture.sample(values, pm.grid), nan=low) - low).clip(0) / max(high - low, 1e-12)
+        picture.blend(0.6 * weight, color)
+        picture.legend.append((quantity.label, f"{low:.4g} to {high:.4g} {quantity.unit.value}", color))
 
 
 def _draw_segments(picture: Picture, file: Path, wanted: list[str] | None) -> None:

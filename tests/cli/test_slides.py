@@ -81,3 +81,24 @@ def test_masks_and_pictures(slide, tmp_path):
     assert main(["convert", str(tmp_path / "a.pm.dcm"), str(tmp_path / "pm.ome.tif")]) == 0
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "pm.ome.tif").reshape(rows, columns), values)
     assert main(["convert", seg, str(tmp_path / "a.nii.gz")]) == 2
+
+
+def test_every_quantity_of_a_map_is_drawn(slide, tmp_path):
+    folder, opened = slide
+    values = np.zeros((2, *opened.levels[3].shape), np.float32)
+    values[0, :100], values[1, 200:300] = 0.5, 0.8
+    values[1, 0, 0] = np.nan
+    named = [dml.Quantity(("2931005", "SCT", "Probability"), label=name) for name in ("upper", "lower")]
+    pm = dml.ParametricMap.from_array(values, source=opened, quantity=named, padding=-1.0)
+    path = tmp_path / "a.pm.dcm"
+    pm.save(path)
+    common = ["render", str(folder), "--size", "200", "--seg", str(path)]
+    changed = {}
+    assert main([*common[:4], "--output", str(tmp_path / "plain.png")]) == 0
+    plain = np.asarray(Image.open(tmp_path / "plain.png")).astype(int)
+    for name, more in (("both", []), ("upper", ["--segments", "upper"]), ("lower", ["--segments", "lower"])):
+        assert main([*common, *more, "--output", str(tmp_path / f"{name}.png")]) == 0
+        picture = np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int)[: len(plain)]
+        changed[name] = np.abs(picture - plain).sum(axis=2) > 0
+    assert changed["upper"].any() and changed["lower"].any() and not (changed["upper"] & changed["lower"]).any()
+    np.testing.assert_array_equal(changed["both"], changed["upper"] | changed["lower"])
