@@ -238,7 +238,7 @@ def test_two_processes_train_and_predict_together(done, tmp_path):
     folder = tmp_path / "two"
     copied(done, folder, {"train", "predict"})
     arguments = ["recipe", "run", "pathology", "--output", str(folder), *TINY]
-    arguments += ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
+    arguments += ["--until", "predict", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
     environment.pop("LOCAL_RANK", None)
     ended = subprocess.run(
@@ -246,7 +246,7 @@ def test_two_processes_train_and_predict_together(done, tmp_path):
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     run = tiny(folder, *arguments[-3:])
-    assert all(run.is_done(step) for step in RECIPE.steps)
+    assert all(run.is_done(step) for step in RECIPE.steps if step.name not in ("evaluate", "report"))
     assert predicted_slides(run).keys() == predicted_slides(done).keys()
     assert len(list(folder.glob("predict/probabilities/*.dcm"))) == done.facts("predict")["slides"]
     assert run.path("log.txt").read_text().count("train: begins") == 1
@@ -264,13 +264,9 @@ def test_same_seed_same_figures(done, tmp_path):
     again.do_all()
     assert again.facts("evaluate") == done.facts("evaluate")
     assert again.facts("train") == done.facts("train")
-    # another seed keeps the slides, and stands beside the first one on the page
     other = tiny(tmp_path, "--seed_everything=1")
-    assert [step.name for step in RECIPE.steps if other.is_done(step)] == ["cohort", "fetch", "labels"]
-    other.do_all()
-    assert other.facts("train")["weights"] != done.facts("train")["weights"]
-    assert "2 seeds" in other.path("report.html").read_text()
-    assert "2 seeds" not in done.path("report.html").read_text()
+    kept = [step.name for step in RECIPE.steps if other.is_done(step)]
+    assert kept == ["cohort", "fetch", "labels"], "another seed is another training on the same slides"
 
 
 def test_prediction_that_was_killed_goes_on(done, tmp_path):

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from dicom_ml.errors import EncodingError, FileError, SeriesError
+from dicom_ml.view.page import Page
 from recipes.common.run import Done, Recipe, Run, Step
+from recipes.common.seeds import note_seed, seeds_on_page
 from recipes.common.settings import apply_overrides
 
 SETTINGS = {"seed_everything": 3, "recipe": {"data": "toy", "cohort": {"count": 2}, "train": {"rate": 0.1}}}
@@ -155,3 +157,18 @@ def test_changes_that_are_none(overrides, said):
 def test_data_that_the_recipe_does_not_know(tmp_path):
     with pytest.raises(EncodingError, match="runs on toy"):
         run_of(Toy(), tmp_path, "--recipe.data", "other")
+
+
+def test_figures_of_seeds_stand_beside_each_other(tmp_path):
+    toy = Toy()
+    pages = []
+    for seed, area in ((3, 0.7), (10, 0.9), (4, None)):
+        run = run_of(toy, tmp_path, f"--seed_everything={seed}")
+        page = Page("toy")
+        seeds_on_page(page, note_seed(run, {"area": area}))
+        pages.append(page.html())
+    assert "seeds" not in pages[0] and "2 seeds" in pages[1]
+    assert pages[2].index("seed 3") < pages[2].index("seed 4") < pages[2].index("seed 10")
+    assert "0.800" in pages[2] and "0.200" in pages[2] and "not defined" in pages[2]
+    others = run_of(toy, tmp_path, "--recipe.train.rate=9")
+    assert list(note_seed(others, {"area": 0.1})) == [3], "other settings are another table"
