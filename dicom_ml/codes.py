@@ -241,7 +241,15 @@ def lookup_meaning(value: str, scheme: str) -> str | None:
         modern = _snomed_map()["SRT"].get(value)
         return None if modern is None else lookup_meaning(modern, "SCT")
     known = _table().get((scheme, value))
-    return None if known is None else known.meaning
+    return None if known is None else _writable(known.meaning)
+
+
+def _writable(meaning: str) -> str:
+    """A meaning that fits into Code Meaning. A handful of official ones do not; a meaning identifies nothing."""
+    meaning = meaning.replace("International Classification of Diseases for Oncology", "ICD-O")
+    if len(meaning) <= _LONG:
+        return meaning
+    return f"{meaning[: _LONG - 3].rpartition(' ')[0].rstrip(',;')}..."
 
 
 def find_code(meaning: str) -> Code | None:

@@ -314,3 +314,14 @@ def test_tables_load_only_when_asked():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_every_known_meaning_can_be_written():
+    from dicom_ml.codes import _table
+
+    for scheme, value in _table():
+        meaning = lookup_meaning(value, scheme)
+        assert meaning and len(meaning) <= 64, (scheme, value, meaning)
+    code = parse_code("SCT:28899001")
+    assert code.meaning == "Squamous cell carcinoma, no ICD-O subtype"
+    assert code_to_dataset(code).CodeMeaning == code.meaning
