@@ -56,6 +56,8 @@ def check_pixel_header(subject: Subject, out: Findings) -> None:
     if compressed and subject.pixels.vr not in ("", "OB"):
         message = f"is compressed and has VR {subject.pixels.vr}; expected OB"
         out.error(where("", tag), message, "", "A.4", "PS3.5")
+    if not compressed and subject.pixels.vr == "OB" and (allocated or 0) > 8:
+        out.error(where("", tag), f"has VR OB, but {allocated:g} bits a sample; expected OW", "", "8.2", "PS3.5")
     if (tag == 0x7FE00010) == ("FloatPixelData" in ds or "DoubleFloatPixelData" in ds):
         out.error(where("", tag), "stands beside other pixel data", "an image has one of them", "C.7.6.24")
     wanted = {0x7FE00008: 32, 0x7FE00009: 64}.get(tag)
