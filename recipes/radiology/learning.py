@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import json
 from collections import Counter
@@ -138,10 +137,13 @@ def _untrained(run: Run, made: Any) -> dict[str, Any]:
 
     scans = made.datamodule.prepared("test")
     items = [scans[number] for number in range(len(scans))]
+    settings = dict(run.setting("model.init_args", {}))
+    # their scores are all low: boxes of any score are kept
+    settings["detector"] = {**settings.get("detector", {}), "min_score": 0.0}
     figures = []
     for number in range(int(run.setting("recipe.predict.untrained"))):
         torch.manual_seed(run.seed * 1000 + number)
-        model = type(made.model)(**{**made.model.hparams, "detector": _open(made.model.hparams["detector"])})
+        model = type(made.model)(**settings)
         model.eval()
         with torch.inference_mode():
             found = [model.found([item])[0] for item in items]
@@ -153,8 +155,3 @@ def _untrained(run: Run, made: Any) -> dict[str, Any]:
     means = np.nan_to_num(np.mean(figures, axis=0))
     run.log.info("predict: networks with random weights reach a mean sensitivity of %.3f", means[0])
     return {"froc": float(means[0]), "ap": float(means[1]), "each": [[float(x) for x in one] for one in figures]}
-
-
-def _open(detector: Any) -> dict[str, Any]:
-    """Settings of a detector that keeps boxes of any score."""
-    return {**copy.deepcopy(dict(detector)), "min_score": 0.0}
