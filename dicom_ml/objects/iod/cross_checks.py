@@ -111,8 +111,11 @@ def _check_identity(subject: Subject, referred: list[Known], out: Findings) -> N
         value = text(ds, keyword)
         of_study = keyword.startswith(("Study", "Accession"))
         given = {k.identity[keyword] for k in (same_study if of_study else referred) if keyword in k.identity}
-        if given and value not in given:
-            kind = out.error if keyword.startswith("Patient") or keyword == "StudyID" else out.warning
+        given = {v for v in given if v.isascii()}  # others are read by the character set of each file
+        if given and value not in given and value.isascii():
+            # what is malformed in a source is not copied
+            strict = value and (keyword.startswith("Patient") or keyword == "StudyID")
+            kind = out.error if strict else out.warning
             state = "differs from that of the sources" if value else "is empty, but the sources have it"
             kind(where("", keyword), state, "copy it", "C.7.2.1" if of_study else "C.7.1.1")
 

@@ -14,9 +14,10 @@ from dicom_ml.objects.iod.subject import Subject
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["check_values"]
+__all__ = ["INVALID_UID", "check_values"]
 
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+INVALID_UID = "is no valid UID"
 _PATTERNS = {
     "AE": re.compile(r"[\x20-\x5b\x5d-\x7e]{0,16}"),
     "AS": re.compile(r"\d{3}[DWMY]"),
@@ -166,7 +167,7 @@ def _check_string(value: str, vr: str, path: str, tag: int, out: Findings) -> No
         if not _UID.fullmatch(value) or len(value) > 64:
             shown = value if len(value) <= 80 and value.isprintable() else f"{len(value)} characters"
             out.error(
-                where(path, tag), f"is no valid UID: {shown!r}",
+                where(path, tag), f"{INVALID_UID}: {shown!r}",
                 "numbers without leading zeros, separated by points, 64 characters at most", "9.1", "PS3.5",
             )  # fmt: skip
         return

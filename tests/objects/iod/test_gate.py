@@ -70,3 +70,16 @@ def test_objects_save_themselves_only_if_they_conform(kind, tmp_path, monkeypatc
     with pytest.raises(dml.EncodingError, match="is wrong"):
         thing.save(tmp_path / "b.dcm", validate=True)
     assert [p.name for p in tmp_path.iterdir()] == ["a.dcm"]
+
+
+def test_malformed_uids_of_the_source_are_told_and_kept(tmp_path):
+    from tests.objects.segmentation.scenes import axial, label_map, segments, source_on
+
+    plain = source_on(axial())
+    bad = ("1.2.840.0099.1", *plain.sop_instance_uids[1:-1], "1.2.840.0099.2")
+    source = source_on(axial(), study_instance_uid="1.2.840.0099", sop_instance_uids=bad)
+    mask = label_map(source.grid.shape)
+    seg = dml.Segmentation.from_array(mask, source=source, segments=segments(3))
+    with validated(source), pytest.warns(dml.DicomMLWarning, match="malformed UIDs"):
+        seg.save(tmp_path / "a.dcm")
+    assert any("no valid UID" in f.message for f in dml.validate(tmp_path / "a.dcm"))
