@@ -29,7 +29,9 @@ def check_tiles(subject: Subject, out: Findings) -> None:
     elif len(origin) > 1:
         out.error(where("", "TotalPixelMatrixOriginSequence"), f"has {len(origin)} items", "", "C.8.12.14")
     if text(ds, "PositionReferenceIndicator") not in ("", "SLIDE_CORNER") and "FrameOfReferenceUID" in ds:
-        out.error(where("", "PositionReferenceIndicator"), "is not SLIDE_CORNER", "", "C.7.4.1.1.2")
+        # what was made of a slide has it from the slide
+        kind = out.warning if "SegmentSequence" in ds or text(ds, "Modality") != "SM" else out.error
+        kind(where("", "PositionReferenceIndicator"), "is not SLIDE_CORNER", "", "C.7.4.1.1.2")
     cosines = numbers(ds, "ImageOrientationSlide")
     fault = orientation_fault(cosines) if cosines else "is missing"
     if fault:
