@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from dicom_ml.errors import DicomMLWarning, SeriesError
+from dicom_ml.reading.index import open_index
 from dicom_ml.source import SourceSeries
 
 __all__ = ["Record", "as_record", "find_series", "find_slides", "patient_key", "split_by_patient"]
@@ -30,6 +31,8 @@ _NO_VOLUMES = (
 )
 #: Enhanced, Comprehensive and Comprehensive 3D SR.
 _REPORTS = tuple(f"1.2.840.10008.5.1.4.1.1.88.{n}" for n in (22, 33, 34))
+_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
+_VOLUMES = ("CT", "MR", "PT")
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "PatientID",
@@ -54,7 +57,7 @@ def find_series(
     Parameters
     ----------
     folder : path
-        Walked with its subfolders.
+        Walked with its subfolders; or an index file of :func:`dicom_ml.scan`, which is asked instead.
     modalities : sequence of str, optional
         Only these, such as ``("CT", "MR")``.
     labels : bool or "structure_sets"
@@ -85,6 +88,12 @@ def find_series(
 
     if labels not in (True, False, "structure_sets"):
         raise SeriesError(f"labels are True, False or 'structure_sets', found {labels!r}")
+    if os.path.isfile(folder):
+        if reports or labels == "structure_sets":
+            raise SeriesError(
+                f"reports and structure sets are looked for in a folder, found {os.fspath(folder)}, which is a file"
+            )
+        return _of_index(folder, modalities or _VOLUMES, bool(labels))
     found = _find(folder, wanted, labels, reports)
     if not found:
         raise SeriesError(f"{os.fspath(folder)} holds no image series" + (f" of {modalities}" if modalities else ""))
@@ -97,7 +106,7 @@ def find_slides(folder: str | os.PathLike[str], *, labels: bool = True) -> list[
     Parameters
     ----------
     folder : path
-        Walked with its subfolders.
+        Walked with its subfolders; or an index file of :func:`dicom_ml.scan`.
     labels : bool
         Look for segmentations of the slides found; they stand under ``"segmentations"``.
 
@@ -111,7 +120,10 @@ def find_slides(folder: str | os.PathLike[str], *, labels: bool = True) -> list[
     SeriesError
         If there is no slide.
     """
-    found = _find(folder, lambda head: str(head.get("SOPClassUID", "")) == _SLIDE, labels)
+    if os.path.isfile(folder):
+        found = _of_index(folder, ("SM",), labels)
+    else:
+        found = _find(folder, lambda head: str(head.get("SOPClassUID", "")) == _SLIDE, labels)
     if not found:
         raise SeriesError(f"{os.fspath(folder)} holds no slide (SM, VL Whole Slide Microscopy Image)")
     for record in found:
@@ -119,6 +131,23 @@ def find_slides(folder: str | os.PathLike[str], *, labels: bool = True) -> list[
         if "label" in record:
             record["segmentations"] = record.pop("label")
     return found
+
+
+def _of_index(path: str | os.PathLike[str], modalities: Sequence[str], labels: bool) -> list[Record]:
+    """Records of an index, without secondary captures and what else is no image series of its own."""
+    with open_index(path) as index:
+        images = {
+            row.series_instance_uid
+            for row in index.series(modality=list(modalities))
+            if row.sop_class_uid not in _NO_VOLUMES[:2] and not _is_capture(row.sop_class_uid)
+        }
+        if not images:
+            raise SeriesError(f"the index {os.fspath(path)} holds no image series of {', '.join(modalities)}")
+        return index.records(labels=labels, series_instance_uid=sorted(images))
+
+
+def _is_capture(sop_class: str) -> bool:
+    return sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.")
 
 
 def _find(

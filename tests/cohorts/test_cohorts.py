@@ -204,3 +204,33 @@ def test_ray_does_what_processes_do(archive, alone, tmp_path):
     )
     assert (report.done, len(report.failed)) == (5, 1)
     assert contents(tmp_path / "out") == contents(alone)
+
+
+def test_an_index_is_a_data_module_s_part_too(archive):
+    data = pytest.importorskip("dicom_ml.data")
+    pytest.importorskip("lightning.pytorch")
+    module = data.VolumeDataModule(predict=str(archive.index))
+    assert sorted(one["series_instance_uid"] for one in module.records["predict"]) == sorted(archive.series)
+    with pytest.raises(dml.SeriesError, match="no image series of SM"):
+        data.find_slides(archive.index)
+    with pytest.raises(dml.SeriesError, match="a folder"):
+        data.find_series(archive.index, reports=True)
+
+
+def test_slides_are_found_and_told_from_volumes(archive, tmp_path):
+    data = pytest.importorskip("dicom_ml.data")
+    pytest.importorskip("torch")
+    from tests.data.slides import make
+
+    folder, _ = make(tmp_path / "archive", 1, (130, 140), tile=(64, 64))
+    with dml.scan(tmp_path / "archive", tmp_path / "slides.index", workers=1) as index:
+        (uid,) = {row.series_instance_uid for row in index.series()}
+    (record,) = data.find_slides(tmp_path / "slides.index")
+    assert record["series_instance_uid"] == uid
+    (case,) = find_cases(tmp_path / "slides.index")
+    assert (case.modality, case.series_instance_uid) == ("SM", uid)
+    mixed = [*dml.scan(archive.folder).series(), *dml.scan(tmp_path / "archive").series()]
+    with pytest.raises(dml.SeriesError, match="which modality"):
+        find_cases(mixed)
+    with pytest.raises(dml.SeriesError, match="no image series of CT"):
+        data.find_series(tmp_path / "slides.index")
