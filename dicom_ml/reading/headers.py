@@ -265,6 +265,8 @@ def read_header(candidate: Candidate) -> Header:
     pixels, keyword = None, ""
     if view.pixels is not None:
         tag, (vr, offset, length) = view.pixels
+        # what was read beyond the header would stay in memory for as long as the header does
+        view.data = data[:offset]
         pixels, keyword = ((vr or b"OW").decode("latin-1"), offset, length), _PIXEL_KEYWORDS[tag]
     return _header(candidate, view, view.transfer_syntax, True, pixels, keyword)
 
