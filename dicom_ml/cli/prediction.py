@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +54,17 @@ class CohortModel:
         except ImportError as error:
             raise MissingPackageError("this needs torch: pip install 'dicom-ml[recipes]'") from error
         torch.set_num_threads(self.threads)
+        for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+            logging.getLogger(name).setLevel(logging.ERROR)  # what they say of every trainer
+        from dicom_ml.cli.training import lightning_cli, with_recipes
+
+        with_recipes()
         if self._is_program():
             from dicom_ml.cohorts import BundleProgram
 
             return BundleProgram(self.bundle)
-        from dicom_ml.cli.training import lightning_cli, with_recipes
         from dicom_ml.cohorts import LightningPredictor
 
-        with_recipes()
         made = lightning_cli()(args=self._arguments(number), run=False, save_config_callback=None)
         if self.checkpoint:
             _load(made.model, Path(self.checkpoint))

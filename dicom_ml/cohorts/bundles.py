@@ -64,9 +64,9 @@ class BundleModel(lightning().LightningModule):  # type: ignore[misc]
 
 
 class BundleProgram:
-    """A bundle whose ``run`` reads the series under ``slide`` or ``series`` and writes the file under ``output``.
+    """A bundle whose ``run`` reads the series under ``slide`` or ``series`` and writes a file or folder, ``output``.
 
-    Bundles that the pathology recipe exports are of this kind.
+    Bundles that the recipes export are of this kind.
 
     Parameters
     ----------
@@ -81,8 +81,10 @@ class BundleProgram:
 
     def __call__(self, case: Case, folder: Path) -> None:
         """Run it for a case."""
-        name = _parser(self.bundle).get("output", "result.dcm")
-        changed = {self._input: case.source, "output": str(folder / Path(str(name)).name)}
+        name = str(_parser(self.bundle).get("output", "result.dcm"))
+        # a bundle writes a file, or several into a folder
+        target = folder / Path(name).name if Path(name).suffix else folder
+        changed = {self._input: case.source, "output": str(target)}
         _parser(self.bundle, **changed).get_parsed_content("run")
 
 

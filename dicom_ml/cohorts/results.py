@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,18 @@ class Results:
                 half.unlink(missing_ok=True)
         return folder
 
-    def finish(self, case: Case, stamp: str) -> Outcome:
-        """Note that a case is done: its files are those in its folder."""
+    def finish(self, case: Case, stamp: str, warned: Sequence[str] = ()) -> Outcome:
+        """Note that a case is done: its files are those in its folder. ``warned`` is what deserves a look."""
         folder = self.folder_of(case)
         files = {name: _size(folder / name) for name in _visible(folder)}
         if not files:
             return self.fail(case, "the prediction wrote no file")
-        about = {"study_instance_uid": case.study_instance_uid, "series_instance_uid": case.series_instance_uid}
+        about: dict[str, Any] = {
+            "study_instance_uid": case.study_instance_uid,
+            "series_instance_uid": case.series_instance_uid,
+        }
+        if warned:
+            about["warnings"] = list(warned)
         _write(folder / _DONE, {**about, "stamp": stamp, "files": files})
         (folder / _FAILED).unlink(missing_ok=True)
         return Outcome(case.name, True)
@@ -122,7 +127,7 @@ def read_results(folder: str | os.PathLike[str]) -> dict[str, Any]:
     -------
     dict
         ``"done"`` and ``"failed"``, lists ordered by name; entries have ``"name"``, the UIDs of study and series, and
-        ``"files"`` or ``"reason"``.
+        ``"files"`` or ``"reason"``, and ``"warnings"`` where there were any.
     """
     done, failed = [], []
     for place in sorted(_folders(Path(folder))):

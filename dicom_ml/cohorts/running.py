@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +16,7 @@ from dicom_ml.cohorts.cases import Case
 from dicom_ml.cohorts.pool import run_on_processes
 from dicom_ml.cohorts.results import Outcome, Results
 from dicom_ml.encoding.untrusted import reason_of
-from dicom_ml.errors import DicomMLError, EncodingError
+from dicom_ml.errors import DicomMLError, DicomMLWarning, EncodingError
 
 __all__ = ["CohortReport", "Predictor", "attempt", "predict_cohort"]
 
@@ -56,8 +58,9 @@ def predict_cohort(
 
     Every series gets a folder ``STUDY/SERIES`` in ``output`` with its results and a marker that is written when they
     are whole; ``cohort.json`` tells of all. A run that was killed goes on where it stopped with the same call. A series
-    that cannot be read or predicted is noted with the reason, and tried again by the next run. A process that dies is
-    replaced and its series tried once more. Who predicts which series plays no part in the results.
+    that cannot be read or predicted is noted with the reason, and tried again by the next run; warnings are noted, too.
+    A process that dies is replaced and its series tried once more. Who predicts which series plays no part in the
+    results.
 
     Jobs on several machines share one ``output`` and take a :func:`shard` of the cases each.
 
@@ -140,11 +143,26 @@ def _run(
 def attempt(predict: Predictor, case: Case, results: Results) -> Outcome:
     """Predict one case, and note what became of it."""
     stamp = case.stamp()
-    try:
-        predict(case, results.prepare(case))
-    except Exception as error:  # whatever a model does wrong with one case, the others go on
-        return results.fail(case, failure_of(error))
-    return results.finish(case, stamp)
+    with _noted() as warned:
+        try:
+            predict(case, results.prepare(case))
+        except Exception as error:  # whatever a model does wrong with one case, the others go on
+            return results.fail(case, failure_of(error))
+    return results.finish(case, stamp, warned)
+
+
+@contextmanager
+def _noted() -> Iterator[list[str]]:
+    """Collect what this package warns of, which belongs to the case; what others warn of is shown as ever."""
+    warned: list[str] = []
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", DicomMLWarning)
+        yield warned
+    for one in said:
+        if not issubclass(one.category, DicomMLWarning):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        elif str(one.message) not in warned:
+            warned.append(str(one.message))
 
 
 def failure_of(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Threshold:
     deaths: int = 0
     pause: float = 0.0
     unfit: bool = False
+    warns: str = ""
 
     def __call__(self, number: int):
         if self.unfit:
@@ -40,6 +42,10 @@ class Threshold:
                 (folder / ".half.part").write_bytes(b"not whole")
                 os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self.pause)
+        if self.warns:
+            warnings.warn(self.warns, dml.DicomMLWarning, stacklevel=1)
+            warnings.warn(self.warns, dml.DicomMLWarning, stacklevel=1)
+            warnings.warn("of another package", FutureWarning, stacklevel=1)
         seg = dml.Segmentation.from_array(
             volume.array > 0, source=volume, segments=[BRIGHT], kind="binary", deterministic=True
         )

@@ -156,6 +156,14 @@ def test_lost_results_and_changed_images_are_done_again(archive, tmp_path):
     assert again() == 1
 
 
+def test_what_was_odd_about_a_case_is_noted(archive, tmp_path):
+    case = next(c for c in find_cases(archive.index) if c.series_instance_uid != archive.broken)
+    with pytest.warns(FutureWarning, match="of another package"):
+        predict_cohort([case], Threshold(str(tmp_path / "journal"), warns="a copy was left out"), tmp_path / "out")
+    (done,) = read_results(tmp_path / "out")["done"]
+    assert done["warnings"] == ["a copy was left out"]
+
+
 def test_an_index_a_folder_and_a_list_name_the_same_series(archive, tmp_path):
     cases = find_cases(archive.index)
     assert [case.series_instance_uid for case in cases] == [
