@@ -172,3 +172,30 @@ def test_a_run_that_would_write_nothing_is_refused(archive, config, tmp_path, ca
     assert "name a writer" in capsys.readouterr().err
     assert main(["predict", "--config", str(config), "--output", "x"]) == 2
     assert "--output goes with --cohort" in capsys.readouterr().err
+
+
+def test_the_bundle_that_a_recipe_exports_predicts_a_cohort(tmp_path):
+    from monai.networks.nets import DenseNet
+
+    from recipes.common.card import ModelCard
+    from recipes.pathology.bundle import export_bundle
+    from tests.data.slides import make
+
+    network = {"spatial_dims": 2, "in_channels": 3, "out_channels": 3, "init_features": 4, "growth_rate": 2}
+    network |= {"block_config": [1]}
+    settings = {
+        "model": {"init_args": {"network": {"class_path": "monai.networks.nets.DenseNet", "init_args": network}}},
+        "data": {"init_args": {"spacing": 0.0005, "tile_size": 64, "min_tissue": 0.1}},
+    }
+    card = ModelCard("Toy", "1", "tests", "none", "all", versions={"dicom_ml": dml.__version__})
+    export_bundle(tmp_path / "bundle", DenseNet(**network), settings, card)
+    for number in (1, 2):
+        make(tmp_path / "archive", number, (130, 140), patient=str(number), tile=(64, 64))
+    given = ["--cohort", str(tmp_path / "archive"), "--bundle", str(tmp_path / "bundle")]
+    uids = []
+    for name in ("one", "again"):
+        assert main(["predict", *given, "--output", str(tmp_path / name)]) == 0
+        found = sorted((tmp_path / name).rglob("*.dcm"))
+        assert len(found) == 2 and all(dml.validate(path) == [] for path in found)
+        uids.append([str(dml.read_segmentation(path).dataset.SOPInstanceUID) for path in found])
+    assert uids[0] == uids[1]
