@@ -370,3 +370,15 @@ def test_readers_of_nothing(done):
     volume = dml.read_volume(scans_of(done.output)[0]["image"])
     found = reference_standard(volume, [], [])
     assert len(found.nodules) == len(found.others) == 0
+
+
+@pytest.mark.parametrize(("size", "divisible", "anchors"), [("small", (8, 8, 4), 3), ("full", (16, 16, 8), 3)])
+def test_settings_of_real_sizes_make_detectors(size, divisible, anchors):
+    """As the bundle of MONAI has them at the full size."""
+    settings = load_settings(config_file("radiology", size))["model"]["init_args"]["detector"]
+    with torch.device("meta"):
+        detector = make_detector(**settings)
+    assert tuple(detector.size_divisible) == divisible and detector.num_anchors_per_loc == anchors
+    assert (detector.box_selector.nms_thresh, detector.box_selector.score_thresh) == (0.22, 0.02)
+    patch = load_settings(config_file("radiology", size))["data"]["init_args"]["patch_size"]
+    assert all(n % by == 0 for n, by in zip(patch, divisible, strict=True))
