@@ -4,6 +4,7 @@
 #   make radiology       the same on chest CT
 #   make test            the whole test suite
 #   make lint            ruff, mypy, import-linter
+#   make bench           speed and memory beside other packages; BENCH_ARGS="--quick", "--growth --html bench.html"
 # PIP_ARGS reaches every pip call (an index of CPU builds of torch, for example); the other ARGS theirs.
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,6 +12,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?= -n 2
 DEMO_ARGS ?=
 RECIPE_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
@@ -48,7 +50,7 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)

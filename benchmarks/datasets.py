@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, HTJ2KLossless, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from benchmarks import (
     dicom_files,
@@ -20,6 +20,7 @@ from benchmarks import (
     rle,
     slide_files,
     slide_phantom,
+    training_files,  # noqa: F401  registers its data sets
 )
 from benchmarks.cache import Cache, dataset
 from benchmarks.registry import Size
@@ -70,10 +71,17 @@ def _jpeg_2000(frame: np.ndarray) -> bytes:
     return bytes(imagecodecs.jpeg2k_encode(frame, codecformat="j2k", reversible=True, level=0))
 
 
+def _htj2k(frame: np.ndarray) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.htj2k_encode(frame, reversible=True, tlm=True))
+
+
 dataset("ct-raw")(_ct_series(ExplicitVRLittleEndian, lambda frame: frame.tobytes()))
 dataset("ct-rle")(_ct_series(RLELossless, _rle))
 dataset("ct-jpegls")(_ct_series(JPEGLSLossless, _jpeg_ls))
 dataset("ct-jpeg2000")(_ct_series(JPEG2000Lossless, _jpeg_2000))
+dataset("ct-htj2k")(_ct_series(HTJ2KLossless, _htj2k))
 
 
 @dataset("ct-enhanced")
@@ -157,7 +165,7 @@ def _binary_seg(count: int) -> Callable[..., dict[str, Any]]:
     return build
 
 
-for _count in (20, 104):
+for _count in (20, 50, 104):
     dataset(f"labels-{_count}")(_labels(_count))
     dataset(f"seg-binary-{_count}")(_binary_seg(_count))
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from benchmarks.growth import Curve, Point
+from benchmarks.growth_chart import charts
 from benchmarks.measure import Outcome, RowResult
 from benchmarks.registry import FLOOR, OURS
 from benchmarks.report import HEADINGS, cells, ratio, remark, seconds
@@ -22,6 +24,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2.4rem 0 0.2rem; }
 p { margin: 0.2rem 0; } .soft { color: var(--soft); }
 svg { display: block; width: 100%; height: auto; margin: 0.6rem 0; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; } svg text.soft { fill: var(--soft); }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 0.5rem 1.5rem; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; white-space: nowrap; }
 td, th { padding: 0.15rem 0.7rem 0.15rem 0; text-align: right; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; }
@@ -31,7 +34,7 @@ td:first-child, td:last-child { text-align: left; } .met { color: var(--ours); }
 _LEFT, _WIDTH, _BAR, _STEP, _RIGHT = 130, 900, 16, 26, 250
 
 
-def page(results: Sequence[RowResult], machine: dict[str, Any]) -> str:
+def page(results: Sequence[RowResult], machine: dict[str, Any], grown: Sequence[tuple[Curve, list[Point]]] = ()) -> str:
     """Return the page."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     parts = [
@@ -47,6 +50,7 @@ def page(results: Sequence[RowResult], machine: dict[str, Any]) -> str:
     ]
     for result in results:
         parts += _section(result)
+    parts.append(charts(list(grown)))
     parts.append("</body></html>")
     return "\n".join(parts)
 

@@ -138,6 +138,8 @@ class Row:
     goal_unit: str = "ratio"
     warm_up: bool = True
     note: str = ""
+    #: Whether the row is part of the table; others are measured where they are named, or for a chart of growth.
+    listed: bool = True
 
     def competitor(self, name: str) -> Competitor:
         return next(competitor for competitor in self.competitors if competitor.name == name)

@@ -81,6 +81,8 @@ def remark(outcome: Outcome) -> str:
     if outcome.status == "ok":
         checked = sum(bool(run.get("checked")) for run in outcome.runs)
         said = f"right in {checked} of {len(outcome.runs)}" if checked else "nothing to check"
+        rate = outcome.median("per_second")
+        said = said if rate is None else f"{rate:.4g} a second; {said}"
         return f"{said}; {outcome.note}" if outcome.note else said
     if outcome.status == "not installed":
         return f"not installed ({outcome.error})"

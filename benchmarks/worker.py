@@ -80,6 +80,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         "memory_total": max(own, other),
         "inputs": max(after_inputs - after_imports, 0),
     }
+    if delivered := getattr(result, "delivered", None):
+        answer["per_second"] = delivered / wall
     if case.output.is_file():
         answer["bytes"] = case.output.stat().st_size
     check = competitor.check or (None if row.writes else row.check)

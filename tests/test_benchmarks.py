@@ -14,7 +14,7 @@ pytest.importorskip("imagecodecs")
 
 pytest.importorskip("PIL")
 
-from benchmarks import datasets, judge, page, report, slide_judge  # noqa: F401  datasets registers the generators
+from benchmarks import datasets, growth, judge, page, report, slide_judge  # noqa: F401  datasets registers the generators
 from benchmarks.__main__ import main
 from benchmarks.cache import Cache
 from benchmarks.measure import Outcome, RowResult, Settings, measure
@@ -30,7 +30,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(TINY, 1, Cache(folder / "cache"), folder, say=lambda text: None)
 
 
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.floor_text and row.datasets])
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.floor_text and row.datasets and row.listed])
 def test_the_floor_does_the_job(name: str, settings: Settings) -> None:
     (floor,) = measure(ROWS[name].limited_to({FLOOR}), settings).outcomes
     if floor.status == "not installed":
@@ -57,6 +57,7 @@ def test_the_floor_does_the_job(name: str, settings: Settings) -> None:
         "sr-read",
         "ann-write",
         "ann-read",
+        "transcode-htj2k",
     ],
 )
 def test_this_project_is_measured_and_right(name: str, settings: Settings) -> None:
@@ -199,6 +200,43 @@ def test_reports_show_every_kind_of_outcome() -> None:
     assert "class='unmet'>, here 2.000 s" in page.page([RowResult(in_seconds, outcomes)], machine)
     record = json.loads(json.dumps(report.to_json([result], machine)))
     assert record["rows"][0]["competitors"][0]["median"]["wall"] == 2.0
+
+
+@pytest.mark.parametrize("name", ["train-ct-htj2k", "train-tiles-htj2k"])
+def test_an_epoch_of_training_is_measured_and_right(name: str, settings: Settings) -> None:
+    pytest.importorskip("lightning")
+    # without a worker, which would be one more process that starts
+    (own,) = measure(ROWS[name].limited_to({"dicom_ml-here"}), settings).outcomes
+    assert (own.status, own.error) == ("ok", "")
+    assert own.runs[0]["per_second"] > 0 and own.runs[0]["checked"]
+    assert "a second" in report.remark(own)
+
+
+def test_growth_is_drawn_with_its_exponent() -> None:
+    names = {name for curve in growth.CURVES for name, _, _ in curve.steps}
+    assert names <= ROWS.keys()
+    full = Size.parse("full")
+    for curve in growth.CURVES:
+        counts = [curve.count(name, growth.sized(full, slices, plane)) for name, slices, plane in curve.steps]
+        assert counts == sorted(set(counts)) and len(counts) == 3 and counts[-1] > 4 * counts[0]
+    curve = growth.CURVES[0]
+    points = []
+    for count, wall in ((10, 0.1), (30, 0.9), (100, 10.0)):
+        run = {"wall": wall, "cpu": wall, "memory": 0, "memory_total": 0}
+        points.append(growth.Point(count, RowResult(ROWS["ct-raw"], [Outcome(OURS, runs=[run])])))
+    assert growth.slope(growth.series(points)[OURS]) == pytest.approx(2.0)
+    assert growth.slope([(5, 1.0)]) is None
+    machine = report.environment(Settings(TINY, 3, Cache(Path("unused")), Path("unused")))
+    html = page.page([], machine, [(curve, points)])
+    assert html.count("<polyline") == 1 and "dicom_ml 2.00" in html and "100 slices" in html
+    assert "exponent 2.00" in growth.text([(curve, points)])
+    assert json.loads(json.dumps(growth.to_json([(curve, points)])))[0]["lines"][OURS]["points"][0] == [10, 0.1]
+
+
+def test_growth_is_measured(settings: Settings) -> None:
+    rows = {"sr-read": ROWS["sr-read"]}
+    ((curve, points),) = growth.grow(rows, replace(settings, size=Size(48, 64, 64)))
+    assert curve.axis == "groups" and [len(line) for line in growth.series(points).values()] == [3, 3]
 
 
 @pytest.mark.parametrize("text", ["huge", "10x20", "2x64x64", "16x60x60"])

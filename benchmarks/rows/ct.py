@@ -72,6 +72,7 @@ def floor_encoded(dataset: str) -> Any:
             "ct-rle": rle,
             "ct-jpegls": imagecodecs.jpegls_decode,
             "ct-jpeg2000": imagecodecs.jpeg2k_decode,
+            "ct-htj2k": imagecodecs.htj2k_decode,
         }
         info = case.info(dataset)
         folder = str(case.path(dataset, "series"))
