@@ -173,7 +173,7 @@ def check_tiles(dataset: str) -> Any:
 
 
 def _competitors(floor: Any, epoch: Any, dataset: str) -> tuple[Competitor, ...]:
-    modules = ("dicom_ml.data",)
+    modules = ("lightning", "dicom_ml.data")
     waits = "workers' CPU time is not counted"
     return (
         Competitor(FLOOR, floor(dataset), ("imagecodecs",)),
