@@ -11,6 +11,7 @@ from typing import Any
 from dicom_ml.encoding.writer import inspector
 from dicom_ml.errors import DicomMLWarning, EncodingError
 from dicom_ml.objects.iod.finding import Finding
+from dicom_ml.objects.iod.images import SAME_UID
 from dicom_ml.objects.iod.sources import Sources, read_sources
 from dicom_ml.objects.iod.validation import findings_of
 from dicom_ml.objects.iod.values import INVALID_UID
@@ -22,6 +23,8 @@ _SHOWN = 3
 
 def _is_inherited(finding: Finding, known: Sources) -> bool:
     """Whether a finding is of a UID that is the source's own: an object that refers to it can have no other."""
+    if finding.message == f"{SAME_UID}StudyInstanceUID" and "FrameOfReferenceUID" in finding.path:
+        return any(record.study == record.frame_of_reference for record in known.known.values())
     if not finding.message.startswith(INVALID_UID):
         return False
     own = set(known.known)
@@ -45,8 +48,8 @@ def validated(source: Any = None, on: bool = True) -> Iterator[None]:
     Raises
     ------
     EncodingError
-        If a file has an error; it is removed, and what had its name before stays. Malformed UIDs of the source are a
-        warning only: what refers to it must name them as they are.
+        If a file has an error; it is removed, and what had its name before stays. Malformed UIDs of the source, or one
+        of study and frame of reference, are a warning only: what refers to it must name them as they are.
     """
     if not on:
         yield
@@ -61,7 +64,7 @@ def validated(source: Any = None, on: bool = True) -> Iterator[None]:
         inherited = [f for f in errors if _is_inherited(f, known)]
         if inherited:
             warnings.warn(
-                f"{target.name} takes malformed UIDs over from its source: {inherited[0]}", DicomMLWarning, stacklevel=2
+                f"{target.name} takes odd UIDs over from its source: {inherited[0]}", DicomMLWarning, stacklevel=2
             )
             errors = [f for f in errors if f not in inherited]
         if errors:

@@ -7,8 +7,10 @@ from dicom_ml.objects.iod.content_items import SINGLE_FRAME
 from dicom_ml.objects.iod.context import Findings, text, where
 from dicom_ml.objects.iod.subject import Subject
 
-__all__ = ["check_identifiers", "check_image"]
+__all__ = ["SAME_UID", "check_identifiers", "check_image"]
 
+#: How findings of UIDs that are used twice begin.
+SAME_UID = "is the same as "
 _PREFIX = "1.2.840.10008.5.1.4.1.1."
 _CT, _MR, _PET = _PREFIX + "2", _PREFIX + "4", _PREFIX + "128"
 _POSITIONED = (_CT, _MR, _PREFIX + "2.1", _PREFIX + "4.1")
@@ -22,7 +24,7 @@ def check_identifiers(subject: Subject, out: Findings) -> None:
     for keyword in _UIDS:
         uid = text(subject.ds, keyword)
         if uid and uid in seen:
-            out.error(where("", keyword), f"is the same as {seen[uid]}", "give each a UID of its own", "9", "PS3.5")
+            out.error(where("", keyword), f"{SAME_UID}{seen[uid]}", "give each a UID of its own", "9", "PS3.5")
         seen.setdefault(uid, keyword)
 
 

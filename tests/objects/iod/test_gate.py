@@ -80,6 +80,20 @@ def test_malformed_uids_of_the_source_are_told_and_kept(tmp_path):
     source = source_on(axial(), study_instance_uid="1.2.840.0099", sop_instance_uids=bad)
     mask = label_map(source.grid.shape)
     seg = dml.Segmentation.from_array(mask, source=source, segments=segments(3))
-    with validated(source), pytest.warns(dml.DicomMLWarning, match="malformed UIDs"):
+    with validated(source), pytest.warns(dml.DicomMLWarning, match="odd UIDs"):
         seg.save(tmp_path / "a.dcm")
     assert any("no valid UID" in f.message for f in dml.validate(tmp_path / "a.dcm"))
+
+
+def test_one_uid_of_study_and_frame_of_reference_is_the_sources_own(tmp_path):
+    from dataclasses import replace
+
+    from tests.objects.segmentation.scenes import label_map, segments
+
+    _, source = made()
+    odd = replace(source, frame_of_reference_uid=source.study_instance_uid)
+    seg = dml.Segmentation.from_array(label_map(source.grid.shape), source=odd, segments=segments(3))
+    with validated(odd), pytest.warns(dml.DicomMLWarning, match="odd UIDs"):
+        seg.save(tmp_path / "a.dcm")
+    with validated(source), pytest.raises(dml.EncodingError):
+        seg.save(tmp_path / "b.dcm")
