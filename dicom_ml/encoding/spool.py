@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from dicom_ml.errors import EncodingError, FileError
 
@@ -30,7 +30,7 @@ Key = tuple[int, int, int, int]
 _BODY, _CHECK = struct.Struct("<4iq"), struct.Struct("<I")
 _RECORD = struct.Struct("<4iqI")  # both of them
 _PLAN = "plan.json"
-_COPY_BYTES = 1 << 22
+_COPY_BYTES = 1 << 20  # a piece that stays in the processor's cache from reading to writing
 _VECTORS = 512  # buffers of one system call; Linux allows 1024
 
 
@@ -170,6 +170,7 @@ class FrameSpool:
         """
         found = [(*place, i) for i, key in enumerate(keys) if (place := self._places.get(key)) is not None]
         found.sort()
+        buffer = memoryview(bytearray(min(_COPY_BYTES, sum(self._ends))))
         with _Files() as files:
             first = 0
             while first < len(found):
@@ -180,7 +181,7 @@ class FrameSpool:
                     if other != shard or (last > first and offset + length - start > _COPY_BYTES):
                         break
                     end, last = offset + length, last + 1
-                piece = memoryview(files.read(self._shards[shard], start, end - start))
+                piece = files.read_into(buffer, self._shards[shard], start, end - start)
                 run: list[memoryview] = []
                 begin = -1
                 for i, offset, length in sorted((i, offset, length) for _, offset, length, i in found[first:last]):
@@ -254,7 +255,7 @@ class _Files:
     """Files of several shards, each opened once."""
 
     def __init__(self) -> None:
-        self._open: dict[Path, BinaryIO] = {}
+        self._open: dict[Path, FileIO] = {}
 
     def __enter__(self) -> _Files:
         return self
@@ -263,16 +264,29 @@ class _Files:
         for file in self._open.values():
             file.close()
 
-    def read(self, path: Path, offset: int, length: int) -> bytes:
+    def _at(self, path: Path, offset: int) -> FileIO:
         file = self._open.get(path)
         if file is None:
-            file = self._open[path] = open(path, "rb", buffering=0)
+            file = self._open[path] = FileIO(path, "rb")
         file.seek(offset)
-        parts, left = [], length
-        while left:
-            part = file.read(min(left, _COPY_BYTES))
-            if not part:
+        return file
+
+    def read(self, path: Path, offset: int, length: int) -> bytes:
+        """So many bytes."""
+        data = self._at(path, offset).read(length) or b""
+        if len(data) == length:
+            return data
+        return bytes(self.read_into(memoryview(bytearray(length)), path, offset, length))
+
+    def read_into(self, buffer: memoryview, path: Path, offset: int, length: int) -> memoryview:
+        """So many bytes, in a buffer, or in one of their own where it is too small."""
+        if length > len(buffer):
+            buffer = memoryview(bytearray(length))
+        file = self._at(path, offset)
+        done = 0
+        while done < length:
+            count = file.readinto(buffer[done:length])
+            if not count:
                 raise FileError(f"{path.name}: ends inside of a frame that was written; the folder was changed")
-            parts.append(part)
-            left -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            done += count
+        return buffer[:length]
