@@ -218,9 +218,9 @@ def _report_sets(report: Report, source: SourceSeries, classes: ReportClasses | 
         except Elsewhere:  # a report may be about several slides
             elsewhere += 1
             continue
+        _check_origin(group)
         if not found:
             continue
-        _check_origin(group)
         value = 1 if classes is None else classes.label(group)
         if value is not None:
             parts += [(graphic, points, value, number) for graphic, points in found]
