@@ -65,7 +65,7 @@ class DemoOptions:
     lung_values: tuple[int, ...] | None = None
     seed: int = 0
     cases: int = 40
-    steps: int = 600
+    steps: int = 480
     kind: str = "labelmap"
     repair_uids: bool = False
     network: Path | None = None

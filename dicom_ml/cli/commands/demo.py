@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kind", choices=("labelmap", "binary"), default="labelmap", help="default: %(default)s")
     parser.add_argument("--cases", type=int, default=40, help="generated cases to train on (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=600, help="training steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=480, help="training steps (default: %(default)s)")
     parser.add_argument(
         "--slides", type=int, metavar="N",
         help="generated slides to train on, 0 to leave the slide out (default: 28; 0 with --source or --network)",
