@@ -23,7 +23,7 @@ from recipes.radiology.learning import predicted_scans
 from recipes.radiology.nodules import DIAMETER, NODULE
 from recipes.radiology.steps import others_file
 
-__all__ = ["ScanResult", "evaluate", "scan_results"]
+__all__ = ["ScanResult", "evaluate", "scan_results", "score_at"]
 
 Array = npt.NDArray[Any]
 
@@ -117,7 +117,7 @@ def _figures(found: list[ScanResult], draws: int, seed: int) -> dict[str, Any]:
 
 def _by_size(found: list[ScanResult]) -> list[dict[str, Any]]:
     """How many nodules of some sizes were found at all, at one false detection a scan."""
-    threshold = _threshold([one.scan for one in found], 1.0)
+    threshold = score_at([one.scan for one in found], 1.0)
     bounds = (0.0, 6.0, 10.0, 15.0, np.inf)
     rows = []
     for low, high in itertools.pairwise(bounds):
@@ -132,7 +132,7 @@ def _by_size(found: list[ScanResult]) -> list[dict[str, Any]]:
     return rows
 
 
-def _threshold(scans: list[Scan], rate: float) -> float:
+def score_at(scans: list[Scan], rate: float) -> float:
     """The lowest score at which there are at most so many false detections a scan."""
     scores = np.unique(np.concatenate([np.zeros(0), *(scan.scores for scan in scans)]))[::-1]
     last = np.inf

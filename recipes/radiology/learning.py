@@ -138,12 +138,13 @@ def _untrained(run: Run, made: Any) -> dict[str, Any]:
     scans = made.datamodule.prepared("test")
     items = [scans[number] for number in range(len(scans))]
     settings = dict(run.setting("model.init_args", {}))
-    # their scores are all low: boxes of any score are kept
-    settings["detector"] = {**settings.get("detector", {}), "min_score": 0.0}
+    chosen = dict(settings.get("detector", {}))
     figures = []
     for number in range(int(run.setting("recipe.predict.untrained"))):
         torch.manual_seed(run.seed * 1000 + number)
         model = type(made.model)(**settings)
+        # the 100 best boxes of each level, whatever their scores
+        model.detector.set_box_selector_parameters(0.0, 100, chosen.get("nms", 0.22), chosen.get("most", 100))
         model.eval()
         with torch.inference_mode():
             found = [model.found([item])[0] for item in items]

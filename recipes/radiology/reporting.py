@@ -17,7 +17,7 @@ from recipes.common.figures import curve_figure, froc_figure
 from recipes.common.page import begin_page, end_page, interval
 from recipes.common.run import Done, Run
 from recipes.common.seeds import note_seed, seeds_on_page
-from recipes.radiology.evaluation import ScanResult, scan_results
+from recipes.radiology.evaluation import ScanResult, scan_results, score_at
 from recipes.radiology.learning import read_card
 
 __all__ = ["report"]
@@ -117,23 +117,25 @@ def _overlays(run: Run, found: list[ScanResult]) -> list[tuple[str, list[tuple[b
         (f"Misses: {len(missed)} of {total} nodules", missed, "A nodule of {:.1f} mm"),
         (f"False detections: {len(false)}", false, "Score {:.2f}"),
     )
-    return [(title, [_shown(run, one, said) for one in _best(which)]) for title, which, said in titles]
+    least = score_at([one.scan for one in found], 1.0)
+    return [(title, [_shown(run, one, said, least) for one in _best(which)]) for title, which, said in titles]
 
 
 def _best(found: list[Any]) -> list[Any]:
     return sorted(found, key=lambda one: -one[0])[:_SHOWN]
 
 
-def _shown(run: Run, which: Any, said: str) -> tuple[bytes, str]:
+def _shown(run: Run, which: Any, said: str, least: float) -> tuple[bytes, str]:
     """The slice through a box's middle, along each axis, with all boxes on it."""
     value, one, box, _ = which
     middle = (box[:3] + box[3:]) / 2
     places = {"axial": [int(middle[2])], "coronal": [int(middle[1])], "sagittal": [int(middle[0])]}
     caption = f"{said.format(value)}. Green: nodule; yellow: detection on one; red: other detection; blue: counts not."
-    return _picture(run, one, places), caption
+    caption += " Others than on a nodule are shown from the score on at which there is one false detection a scan."
+    return _picture(run, one, places, min(least, value)), caption
 
 
-def _picture(run: Run, one: ScanResult, places: dict[str, Any], least: float = 0.1) -> bytes:
+def _picture(run: Run, one: ScanResult, places: dict[str, Any], least: float) -> bytes:
     """Slices of a scan with its boxes; detections below a score are left out where they are of no nodule."""
     volume = dml.read_volume(run.path("fetch", one.series))
     marks = [Mark(_region(box), _OTHER, "does not count") for box in one.scan.ignored]
