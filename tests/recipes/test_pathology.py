@@ -276,7 +276,7 @@ def test_prediction_that_was_killed_goes_on(done, tmp_path):
     arguments = ["recipe", "run", "pathology", "--output", str(folder), *TINY]
     code = (
         "import sys, time; from recipes.pathology import model; plain = model.TileClassifier.predict_step\n"
-        "def slow(self, batch, batch_idx): time.sleep(0.5); return plain(self, batch, batch_idx)\n"
+        "def slow(self, batch, batch_idx): time.sleep(2 * (batch_idx > 0)); return plain(self, batch, batch_idx)\n"
         "model.TileClassifier.predict_step = slow\n"
         "from dicom_ml.cli import main; sys.exit(main(sys.argv[1:]))"
     )
@@ -290,7 +290,7 @@ def test_prediction_that_was_killed_goes_on(done, tmp_path):
                 len(list(folder.glob("predict/probabilities/*"))) + len(list(folder.glob("predict/probabilities/.*")))
                 > 1
             ):
-                time.sleep(0.8)
+                time.sleep(0.2)
                 break
             time.sleep(0.02)
     finally:
