@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -550,3 +553,30 @@ def test_pillow_stands_in_for_baseline_jpeg(request: pytest.FixtureRequest) -> N
     with pytest.raises(CodecError, match="install"):
         lossless = imagecodecs.jpeg8_encode(np.zeros((48, 64), np.uint16), lossless=True, bitspersample=16)
         decode_frame(lossless, FrameInfo(48, 64, bits_allocated=16, transfer_syntax_uid=LOSSLESS))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="makes processes that have coded nothing yet by fork")
+def test_htj2k_on_threads_that_are_the_first_together():
+    """The library's tables are filled once, before any frame of ours is coded: by one thread, however many come."""
+    code = (
+        "import sys, threading, time, numpy as np\n"
+        "import imagecodecs\n"
+        "from dicom_ml.encoding.codecs import FrameInfo, encode_frame\n"
+        "real, busy, seen = imagecodecs.htj2k_encode, [], []\n"
+        "def watched(frame, **options):\n"
+        "    busy.append(1); seen.append((len(busy), frame.shape)); time.sleep(0.02)\n"
+        "    try: return real(frame, **options)\n"
+        "    finally: busy.pop()\n"
+        "imagecodecs.htj2k_encode = watched\n"
+        "info = FrameInfo(24, 20, 1, 16, 16, 15, 1, 'MONOCHROME2', 0, '1.2.840.10008.1.2.4.201')\n"
+        "frame = np.arange(480, dtype=np.int16).reshape(24, 20)\n"
+        "start = threading.Barrier(8)\n"
+        "def work(): start.wait(); encode_frame(frame, info)\n"
+        "threads = [threading.Thread(target=work) for _ in range(8)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "alone = [count for count, shape in seen if shape == (64, 64)]\n"
+        "assert alone == [1, 1, 1], seen\n"
+        "assert [shape for _, shape in seen[:3]] == [(64, 64)] * 3, seen\n"
+        "assert len(seen) == 11, seen\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,7 @@ class HtJpeg2000Codec(_Jpeg2000):
         imagecodecs = library("imagecodecs")
         if imagecodecs is None:
             raise EncodingError("HTJ2K is written with imagecodecs: install it, or use 'jpeg2000'")
+        _prepare(imagecodecs)
         values = checked_frame(frame, info)
         bits = info.bits_stored
         narrow = bits < 8 * info.dtype.itemsize
@@ -134,6 +137,36 @@ class HtJpeg2000Codec(_Jpeg2000):
             for component in range(info.samples_per_pixel):
                 encoded[42 + 3 * component] = declared
         return bytes(encoded)
+
+
+_preparing = threading.Lock()
+_prepared = False
+
+
+def _prepare(imagecodecs: Any) -> None:
+    """Have the library fill its tables, on one thread.
+
+    OpenJPH does so when the first block is coded, and two threads that are first together may code with tables of
+    which the other has just cleared a part: the frame is then wrong, and nothing says so.
+    """
+    global _prepared
+    if _prepared:
+        return
+    with _preparing:
+        if not _prepared:
+            for kind in (np.uint8, np.int16, np.int32):
+                frame = np.arange(64 * 64).reshape(64, 64).astype(kind)
+                imagecodecs.htj2k_decode(imagecodecs.htj2k_encode(frame, reversible=True))
+            _prepared = True
+
+
+def _forget_after_fork() -> None:
+    global _preparing
+    _preparing = threading.Lock()  # it may have been held by a thread that the child does not have
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _resolutions(info: FrameInfo) -> int:
@@ -168,6 +201,7 @@ def _decode_ht(data: Buffer, header: J2kHeader) -> Array:
     imagecodecs = library("imagecodecs")
     if imagecodecs is None:
         return _decode_with_openjpeg(data)
+    _prepare(imagecodecs)
     check_tile_parts(data, header)
     shape = (header.rows, header.columns, header.components)
     size = 1 if header.precision <= 8 else 2 if header.precision <= 16 else 4
