@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from dicom_ml.encoding.folders import files_below
 from dicom_ml.errors import DicomMLWarning, SeriesError
 from dicom_ml.reading.index import open_index
 from dicom_ml.source import SourceSeries
@@ -207,11 +208,7 @@ def _files(folder: str | os.PathLike[str]) -> Iterable[str]:
     root = Path(folder)
     if not root.is_dir():
         raise SeriesError(f"{root} is no folder")
-    for where, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.upper() != "DICOMDIR":
-                yield os.path.join(where, name)
+    return files_below(root)
 
 
 def _head(path: str) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
 
+from dicom_ml.encoding.folders import files_below
 from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import DicomMLError, FileError
@@ -70,7 +71,7 @@ def pseudonymise_folder(
         raise FileError(f"{goal} lies within {root}, whose files would be mixed with their own pseudonyms")
     written: list[Path] = []
     left_out: list[str] = []
-    for number, path in enumerate(_files(root), start=1):
+    for number, path in enumerate(map(Path, files_below(root)), start=1):
         try:
             found = _one(path, goal, pseudonyms)
             if found is not None:
@@ -113,14 +114,3 @@ def _one(path: Path, goal: Path, pseudonyms: Pseudonyms) -> Path | None:
     with atomic_file(new) as file:
         file.write(buffer.getbuffer())
     return new
-
-
-def _files(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-        return
-    for where, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.upper() != "DICOMDIR":
-                yield Path(where) / name

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 HELP = "store files on a PACS"
@@ -30,10 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from dicom_ml.encoding.folders import files_below
     from dicom_ml.errors import FileError
     from dicom_ml.stores.transfer import send
 
-    files = [path for given in args.paths for path in _files(given)]
+    files = [path for given in args.paths for path in map(Path, files_below(given))]
     if not files:
         raise FileError(f"{args.paths[0]} holds no file to send")
     sent = tqdm(
@@ -53,14 +52,3 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{outcome.path}: {outcome.detail}", file=sys.stderr)
         print(f"{len(outcomes) - len(failed)} of {len(outcomes)} files stored")
     return 1 if failed else 0
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for where, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.upper() != "DICOMDIR":
-                yield Path(where) / name

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_ml.encoding.codecs import COMPRESSIONS, transfer_syntax
 from dicom_ml.encoding.elements import FileView, NeedMore, NotLean
+from dicom_ml.encoding.folders import files_below
 from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import DicomMLError, EncodingError, FileError
@@ -149,18 +150,10 @@ def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
     inner, outer = output.resolve(), source.resolve()
     if inner == outer or outer in inner.parents:
         raise FileError(f"{output} lies within {source}: give a folder outside it")
-    pairs = [(path, output / path.relative_to(source)) for path in _walk(source)]
+    pairs = [(path, output / path.relative_to(source)) for path in map(Path, files_below(source))]
     if not pairs:
         raise FileError(f"{source} holds no file")
     return pairs
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.upper() != "DICOMDIR":
-                yield Path(where) / name
 
 
 class _Task:
