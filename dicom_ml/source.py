@@ -7,6 +7,7 @@ through worker processes, so that whatever writes a result can refer to every so
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import warnings
 import zlib
@@ -30,6 +31,7 @@ __all__ = [
     "as_source",
     "copied_attributes",
     "described_attributes",
+    "patient_digest",
 ]
 
 #: Attributes of the patient, study and frame of reference that an object derived from a series carries over:
@@ -367,6 +369,13 @@ def _downsample(finest: int, size: int, stated: float) -> float:
     if whole >= 1 and finest // whole <= size <= -(-finest // whole):
         return float(whole)
     return stated if abs(finest / stated - size) <= 1 else finest / size
+
+
+def patient_digest(identifier: str, issuer: str) -> str:
+    """What tells patients apart and names nobody: Patient ID and its issuer, hashed; empty where there is no ID."""
+    if not identifier.strip():
+        return ""
+    return hashlib.sha256(f"{issuer.strip()}\0{identifier.strip()}".encode()).hexdigest()[:16]
 
 
 def as_source(source: Any) -> SourceSeries:

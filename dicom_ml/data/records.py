@@ -6,7 +6,6 @@ A record is a mapping that names an ``"image"`` (a folder, a zip, a file or a li
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, TypeAlias
 from dicom_ml.encoding.folders import files_below
 from dicom_ml.errors import DicomMLWarning, SeriesError
 from dicom_ml.reading.index import open_index
-from dicom_ml.source import SourceSeries
+from dicom_ml.source import SourceSeries, patient_digest
 
 __all__ = ["Record", "as_record", "find_series", "find_slides", "patient_key", "split_by_patient"]
 
@@ -258,12 +257,7 @@ def _evidence_series(path: str) -> set[str]:
 
 
 def _digest(head: Any) -> str:
-    """What tells patients apart: Patient ID and its issuer, hashed. Empty where there is no Patient ID."""
-    identifier = str(head.get("PatientID") or "").strip()
-    if not identifier:
-        return ""
-    issuer = str(head.get("IssuerOfPatientID") or "").strip()
-    return hashlib.sha256(f"{issuer}\0{identifier}".encode()).hexdigest()[:16]
+    return patient_digest(str(head.get("PatientID") or ""), str(head.get("IssuerOfPatientID") or ""))
 
 
 def _first_value(element: Any) -> Any:

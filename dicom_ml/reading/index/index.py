@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from dicom_ml.errors import SeriesError
 from dicom_ml.reading.index.database import Database
+from dicom_ml.source import patient_digest
 
 __all__ = ["Index", "SeriesRow", "open_index"]
 
@@ -25,6 +25,7 @@ class SeriesRow:
     ----------
     series_instance_uid, study_instance_uid, patient_id, modality, sop_class_uid, body_part, manufacturer : str
     frame_of_reference_uid, series_description : str
+    patient_id_issuer : str
     files : tuple of str
         Where the files lie. :func:`dicom_ml.read_volume` and :func:`dicom_ml.open_slide` take a row as their source.
     """
@@ -39,6 +40,7 @@ class SeriesRow:
     frame_of_reference_uid: str
     series_description: str
     files: tuple[str, ...]
+    patient_id_issuer: str = ""
 
     def __repr__(self) -> str:
         return f"SeriesRow({self.series_instance_uid}, {self.modality or 'no modality'}, {len(self.files)} files)"
@@ -169,7 +171,7 @@ class Index:
             **{
                 name: str(row[name] or "")
                 for name in ("series_instance_uid", "study_instance_uid", "patient_id", "modality", "sop_class_uid")
-                + ("body_part", "manufacturer", "frame_of_reference_uid", "series_description")
+                + ("body_part", "manufacturer", "frame_of_reference_uid", "series_description", "patient_id_issuer")
             },
             files=tuple(os.path.join(self.root, item["folder"], item["name"]) for item in files),
         )
@@ -230,7 +232,7 @@ class Index:
                 continue
             record: dict[str, Any] = {
                 "image": list(row.files),
-                "patient": _digest(self, row),
+                "patient": patient_digest(row.patient_id, row.patient_id_issuer),
                 "study_instance_uid": row.study_instance_uid,
                 "series_instance_uid": row.series_instance_uid,
                 "modality": row.modality,
@@ -291,14 +293,3 @@ def _where(equal: Mapping[str, Any]) -> tuple[str, list[Any]]:
         parts.append(f"{column} IN ({', '.join('?' * len(several))})")
         values += several
     return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
-
-
-def _digest(index: Index, row: SeriesRow) -> str:
-    if not row.patient_id:
-        return ""
-    issuers = index.sql(
-        "SELECT DISTINCT patient_id_issuer FROM series WHERE series_instance_uid = ? AND patient_id = ?",
-        (row.series_instance_uid, row.patient_id),
-    )
-    issuer = issuers[0]["patient_id_issuer"] if issuers else ""
-    return hashlib.sha256(f"{issuer}\0{row.patient_id}".encode()).hexdigest()[:16]
