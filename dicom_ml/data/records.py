@@ -6,6 +6,7 @@ A record is a mapping that names an ``"image"`` (a folder, a zip, a file or a li
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
