@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from monai.config import KeysCollection
-from monai.transforms.transform import MapTransform, Transform
-from monai.utils import PostFix
 
 from dicom_ml.bridge.map_output import ParametricMapOutput, as_quantities
 from dicom_ml.bridge.output import as_algorithm
-from dicom_ml.bridge.results import Written
-from dicom_ml.bridge.tensors import handle_of, prediction_array
-from dicom_ml.errors import EncodingError
-from dicom_ml.transforms.segmentation import borrowed_source, saved_meta
+from dicom_ml.transforms.saving import GridSaver, GridSaverd
 
 __all__ = ["SaveParametricMap", "SaveParametricMapD", "SaveParametricMapDict", "SaveParametricMapd"]
 
 
-class SaveParametricMap(Transform):
+class SaveParametricMap(GridSaver):
     """Write a prediction as a DICOM parametric map on the voxels of its source series.
 
     Source, place, UIDs and errors are as in :class:`dicom_ml.transforms.SaveSegmentation`.
@@ -90,46 +85,8 @@ class SaveParametricMap(Transform):
         self.output_dir = os.fspath(output_dir)
         self.model = model
 
-    def __call__(self, pred: Any, source: Any = None, affine: Any = None) -> Any:
-        """Write ``pred``.
 
-        Parameters
-        ----------
-        pred : MetaTensor, Tensor or ndarray of shape (C, W, H, D)
-        source : str, SourceSeries or Volume, optional
-            For what has no handle in its meta.
-        affine : array_like of shape (4, 4), optional
-            RAS affine, for what is no MetaTensor.
-
-        Returns
-        -------
-        pred
-            The same object.
-
-        Raises
-        ------
-        EncodingError, GeometryError, SeriesError
-            If it cannot be written rightly.
-        """
-        written = self.write(pred, source, affine)
-        meta = getattr(pred, "meta", None)
-        if meta is not None:
-            meta.update(saved_meta(written))
-        return pred
-
-    def write(self, pred: Any, source: Any = None, affine: Any = None) -> Written:
-        """Write ``pred`` and say where and as what."""
-        array, lps = prediction_array(pred, affine)
-        handle = handle_of(getattr(pred, "meta", None)) if source is None else source
-        if handle is None:
-            raise EncodingError(
-                "the prediction does not say which series it was made from: keep it a MetaTensor from LoadDicomd on "
-                "(is monai.data.set_track_meta on?), or pass source="
-            )
-        return self.output.write(array, lps, handle, self.output_dir, model=self.model)
-
-
-class SaveParametricMapd(MapTransform):
+class SaveParametricMapd(GridSaverd):
     """Dictionary form of :class:`SaveParametricMap`.
 
     Parameters
@@ -153,26 +110,7 @@ class SaveParametricMapd(MapTransform):
         allow_missing_keys: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.on = on
-        self._savers = {}
-        for key in self.keys:
-            saver = SaveParametricMap(quantity, output_dir, **options)
-            if len(self.keys) > 1:
-                # two predictions of one image are two results, with UIDs and names of their own
-                saver.output = replace(saver.output, settings={"key": str(key)})
-            self._savers[key] = saver
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            pred = d[key]
-            source, affine = borrowed_source(pred, d, key, self.on)
-            written = self._savers[key].write(pred, source, affine)
-            # a plain tensor has its meta beside it
-            beside = d.setdefault(PostFix.meta(str(key)), {}) if getattr(pred, "meta", None) is None else pred.meta
-            beside.update(saved_meta(written))
-        return d
+        super().__init__(keys, lambda: SaveParametricMap(quantity, output_dir, **options), on, allow_missing_keys)
 
 
 SaveParametricMapD = SaveParametricMapDict = SaveParametricMapd

@@ -18,7 +18,7 @@ from dicom_ml.bridge.tile_gathering import TileGathering, is_tile, tell_empty
 from dicom_ml.bridge.tiles import TileGrid
 from dicom_ml.errors import DicomMLError, EncodingError
 from dicom_ml.source import SourceSeries, as_source
-from dicom_ml.transforms.segmentation import saved_meta
+from dicom_ml.transforms.saving import saved_meta
 
 __all__ = ["SaveAnnotations", "SaveAnnotationsD", "SaveAnnotationsDict", "SaveAnnotationsd"]
 

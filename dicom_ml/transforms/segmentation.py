@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.transforms.transform import MapTransform, Transform
-from monai.utils import MetaKeys, PostFix
+from monai.utils import PostFix
 
 from dicom_ml.bridge.classes import class_channels, class_labels
 from dicom_ml.bridge.label_files import open_labels
-from dicom_ml.bridge.output import SegmentationOutput, WrittenSegmentation, as_segments
-from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of, mask_tensor, prediction_array, series_name
+from dicom_ml.bridge.output import SegmentationOutput, as_segments
+from dicom_ml.bridge.tensors import handle_of, mask_tensor, series_name
 from dicom_ml.errors import EncodingError, GeometryError
 from dicom_ml.geometry import Grid, monai_affine
 from dicom_ml.source import SourceSeries, as_source
+from dicom_ml.transforms.saving import GridSaver, GridSaverd
 
 __all__ = [
     "LoadSegmentation",
@@ -30,8 +31,6 @@ __all__ = [
     "SaveSegmentationDict",
     "SaveSegmentationd",
 ]
-
-SAVED_TO = str(MetaKeys.SAVED_TO.value)
 
 
 # ---------------------------------------------------------------------- loading
@@ -191,7 +190,7 @@ class LoadSegmentationd(MapTransform):
 
 
 # ---------------------------------------------------------------------- saving
-class SaveSegmentation(Transform):
+class SaveSegmentation(GridSaver):
     """Write a prediction as a DICOM SEG on the voxels of its source series.
 
     The source is found by the handle in the meta that :class:`LoadDicom` or :class:`DicomReader` made. A prediction
@@ -245,47 +244,8 @@ class SaveSegmentation(Transform):
         self.output_dir = os.fspath(output_dir)
         self.model = model
 
-    def __call__(self, pred: Any, source: Any = None, affine: Any = None) -> Any:
-        """Write ``pred``.
 
-        Parameters
-        ----------
-        pred : MetaTensor, Tensor or ndarray of shape (C, W, H, D)
-            A label map (``C`` is 1), a channel for each segment, or these after a channel of background.
-        source : str, SourceSeries or Volume, optional
-            For what has no handle in its meta.
-        affine : array_like of shape (4, 4), optional
-            RAS affine, for what is no MetaTensor.
-
-        Returns
-        -------
-        pred
-            The same object.
-
-        Raises
-        ------
-        EncodingError, GeometryError, SeriesError
-            If it cannot be written rightly.
-        """
-        written = self.write(pred, source, affine)
-        meta = getattr(pred, "meta", None)
-        if meta is not None:
-            meta.update(saved_meta(written))
-        return pred
-
-    def write(self, pred: Any, source: Any = None, affine: Any = None) -> WrittenSegmentation:
-        """Write ``pred`` and say where and as what."""
-        array, lps = prediction_array(pred, affine)
-        handle = handle_of(getattr(pred, "meta", None)) if source is None else source
-        if handle is None:
-            raise EncodingError(
-                "the prediction does not say which series it was made from: keep it a MetaTensor from LoadDicomd on "
-                "(is monai.data.set_track_meta on?), or pass source="
-            )
-        return self.output.write(array, lps, handle, self.output_dir, model=self.model)
-
-
-class SaveSegmentationd(MapTransform):
+class SaveSegmentationd(GridSaverd):
     """Dictionary form of :class:`SaveSegmentation`.
 
     Parameters
@@ -310,50 +270,7 @@ class SaveSegmentationd(MapTransform):
         allow_missing_keys: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.on = on
-        self._savers = {}
-        for key in self.keys:
-            saver = SaveSegmentation(segments, output_dir, kind, **options)
-            if len(self.keys) > 1:
-                # two predictions of one image are two results, with UIDs and names of their own
-                saver.output = replace(saver.output, settings={"key": str(key)})
-            self._savers[key] = saver
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            pred = d[key]
-            source, affine = borrowed_source(pred, d, key, self.on)
-            written = self._savers[key].write(pred, source, affine)
-            # a plain tensor has its meta beside it
-            beside = d.setdefault(PostFix.meta(str(key)), {}) if getattr(pred, "meta", None) is None else pred.meta
-            beside.update(saved_meta(written))
-        return d
-
-
-def saved_meta(written: WrittenSegmentation) -> dict[str, str]:
-    return {SAVED_TO: os.fspath(written.path), "saved_sop_instance_uid": written.sop_instance_uid}
-
-
-def borrowed_source(pred: Any, data: Mapping[Hashable, Any], key: Hashable, on: str) -> tuple[Any, Any]:
-    """Source and affine for a prediction that has none of its own: from its meta dictionary, else from its image."""
-    if handle_of(getattr(pred, "meta", None)):
-        return None, None
-    beside: Any = data.get(PostFix.meta(str(key)))
-    if handle_of(beside):
-        return beside[SOURCE_KEY], beside.get("affine")
-    image = data.get(on)
-    meta: Any = getattr(image, "meta", None) or data.get(PostFix.meta(on))
-    handle = handle_of(meta)
-    if handle is None or image is None:
-        return None, None
-    if tuple(image.shape[-3:]) != tuple(pred.shape[-3:]):
-        raise GeometryError(
-            f"{key!r} of shape {tuple(pred.shape)} carries no geometry, and {on!r} has another shape, "
-            f"{tuple(image.shape)}, so it cannot lend its own: keep {key!r} a MetaTensor"
-        )
-    return handle, meta["affine"]
+        super().__init__(keys, lambda: SaveSegmentation(segments, output_dir, kind, **options), on, allow_missing_keys)
 
 
 LoadSegmentationD = LoadSegmentationDict = LoadSegmentationd
