@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import dicom_ml as dml
 from recipes.common.run import Run
 from recipes.common.state import write_json, write_text
 
-__all__ = ["ModelCard", "weights_digest"]
+__all__ = ["ModelCard", "read_card", "versions_of", "weights_digest"]
 
 
 @dataclass
@@ -71,6 +72,11 @@ class ModelCard:
 
 def _rows(table: Mapping[str, Any]) -> list[str]:
     return [f"| {name} | {f'{v:.3f}' if isinstance(v, float) else v} |" for name, v in table.items()]
+
+
+def read_card(run: Run) -> ModelCard:
+    """The card of a run's trained model."""
+    return ModelCard(**json.loads(run.path("train", "model-card.json").read_text(encoding="utf-8")))
 
 
 def weights_digest(model: Any) -> str:

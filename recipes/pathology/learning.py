@@ -19,7 +19,7 @@ from dicom_ml.callbacks import SegmentationWriter
 from dicom_ml.callbacks.manifest import read_index
 from dicom_ml.codes import parse_code, parse_unit
 from dicom_ml.errors import GeometryError, SeriesError
-from recipes.common.card import ModelCard, versions_of, weights_digest
+from recipes.common.card import ModelCard, read_card, versions_of, weights_digest
 from recipes.common.metrics import one_vs_rest_auc
 from recipes.common.run import Done, Run
 from recipes.common.state import write_json, write_text
@@ -28,7 +28,7 @@ from recipes.pathology.bundle import export_bundle
 from recipes.pathology.classes import CLASSES, QUESTION, SITE
 from recipes.pathology.data import slides_of
 
-__all__ = ["predict", "predicted_slides", "read_card", "slide_report", "tile_pixels", "tile_probabilities", "train"]
+__all__ = ["predict", "predicted_slides", "slide_report", "tile_pixels", "tile_probabilities", "train"]
 
 Array = npt.NDArray[Any]
 _AREA, _CERTAINTY, _MEAN = (parse_code(x) for x in ("SCT:42798000", "DCM:111012", "SCT:373098007"))
@@ -93,13 +93,6 @@ def _card(run: Run, model: Any, data: Any) -> ModelCard:
         },
         versions=versions_of(run),
     )
-
-
-def read_card(run: Run) -> ModelCard:
-    """The card of a run's trained model."""
-    import json
-
-    return ModelCard(**json.loads(run.path("train", "model-card.json").read_text(encoding="utf-8")))
 
 
 # ---------------------------------------------------------------------- prediction

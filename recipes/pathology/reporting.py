@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import dicom_ml as dml
+from recipes.common.card import read_card
 from recipes.common.figures import confusion_figure, curve_figure, roc_figure
 from recipes.common.metrics import roc_curve
 from recipes.common.page import begin_page, end_page, interval
@@ -17,7 +18,7 @@ from recipes.common.run import Done, Run
 from recipes.common.seeds import note_seed, seeds_on_page
 from recipes.pathology.classes import CLASSES
 from recipes.pathology.evaluation import SlideResult, slide_results
-from recipes.pathology.learning import predicted_slides, read_card, tile_pixels
+from recipes.pathology.learning import predicted_slides, tile_pixels
 
 __all__ = ["report"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from io import StringIO
 from pathlib import Path
@@ -15,7 +14,7 @@ import dicom_ml as dml
 from dicom_ml.callbacks import ReportWriter
 from dicom_ml.callbacks.manifest import read_index
 from dicom_ml.errors import SeriesError
-from recipes.common.card import ModelCard, versions_of, weights_digest
+from recipes.common.card import ModelCard, read_card, versions_of, weights_digest
 from recipes.common.detection import Scan, average_precision, froc
 from recipes.common.run import Done, Run
 from recipes.common.state import write_json, write_text
@@ -24,7 +23,7 @@ from recipes.radiology.bundle import export_bundle
 from recipes.radiology.data import scans_of
 from recipes.radiology.nodules import LUNG, NODULE
 
-__all__ = ["predict", "predicted_scans", "read_card", "train"]
+__all__ = ["predict", "predicted_scans", "train"]
 
 _CURVE = ("train_loss", "train_class_loss", "train_box_loss", "val_froc", "val_ap")
 
@@ -87,11 +86,6 @@ def _card(run: Run, model: Any, data: Any) -> ModelCard:
         },
         versions=versions_of(run),
     )
-
-
-def read_card(run: Run) -> ModelCard:
-    """The card of a run's trained model."""
-    return ModelCard(**json.loads(run.path("train", "model-card.json").read_text(encoding="utf-8")))
 
 
 # ---------------------------------------------------------------------- prediction

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import dicom_ml as dml
 from dicom_ml.view.picture import montage, png_bytes
 from dicom_ml.view.regions import Mark
+from recipes.common.card import read_card
 from recipes.common.detection import FALSE_RATES, within
 from recipes.common.figures import curve_figure, froc_figure
 from recipes.common.page import begin_page, end_page, interval
 from recipes.common.run import Done, Run
 from recipes.common.seeds import note_seed, seeds_on_page
 from recipes.radiology.evaluation import ScanResult, scan_results, score_at
-from recipes.radiology.learning import read_card
 
 __all__ = ["report"]
 
