@@ -16,6 +16,7 @@ __all__ = [
     "Buffer",
     "CutOff",
     "FileView",
+    "Layouts",
     "NeedMore",
     "NotLean",
     "Place",
@@ -46,6 +47,8 @@ _MAX_DEPTH = 32
 _Layout = tuple[int, int, int]
 _LONGEST_LAYOUT = 4096
 _MOST_LAYOUTS = 16
+_LONGEST_HEADER_LAYOUT = 1 << 15
+_MOST_HEADER_LAYOUTS = 8
 
 
 class NotLean(Exception):
@@ -73,6 +76,8 @@ class FileView:
         The file, or its beginning.
     size : int, optional
         Size of the whole file in bytes, where ``data`` is only its beginning.
+    layouts : Layouts, optional
+        Layouts of the other files of a series, which spare walking a header that is laid out alike.
 
     Attributes
     ----------
@@ -80,7 +85,7 @@ class FileView:
     implicit : bool
         Whether elements carry no VR.
     places : dict
-        Tag to :data:`Place`, in file order.
+        Tag to :data:`Place`, in file order; views of one layout share it.
     pixels : tuple of (int, Place) or None
         Tag and place of Pixel Data, Float Pixel Data or Double Float Pixel Data; the value may lie outside ``data``.
 
@@ -94,12 +99,19 @@ class FileView:
 
     __slots__ = ("data", "implicit", "meta", "pixels", "places", "size", "transfer_syntax")
 
-    def __init__(self, data: Buffer, size: int | None = None) -> None:
+    def __init__(self, data: Buffer, size: int | None = None, layouts: Layouts | None = None) -> None:
         self.data = data
         self.size = len(data) if size is None else size
         self.places: dict[int, Place] = {}
         self.meta: dict[int, Place] = {}
         self.pixels: tuple[int, Place] | None = None
+        self.transfer_syntax: str
+        self.implicit: bool
+        known = None if layouts is None else layouts.of(data)
+        if known is not None:
+            self.meta, self.places, self.pixels = known.meta, known.places, known.pixels
+            self.transfer_syntax, self.implicit = known.transfer_syntax, known.implicit
+            return
         try:
             start = self._read_meta()
         except struct.error as error:
@@ -109,6 +121,8 @@ class FileView:
             raise NotLean(f"transfer syntax {self.transfer_syntax or '(missing)'}")
         self.implicit = self.transfer_syntax == _IMPLICIT_LE
         self._scan(start)
+        if layouts is not None:
+            layouts.add(self)
 
     # ------------------------------------------------------------------ walking
     def _read_meta(self) -> int:
@@ -215,6 +229,51 @@ class FileView:
         if not raw:
             return default
         return int.from_bytes(raw[: 2 if len(raw) != 4 else 4], "little")
+
+
+class Layouts:
+    """Layouts of headers: where elements lie in the files of a series, which differ in little but their values.
+
+    Each layout is walked once. Whether another header has it is one comparison of all its tags, VRs and lengths, in
+    sequences too. May be used from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[int, int, int, FileView], ...] = ()
+
+    def of(self, data: Buffer) -> FileView | None:
+        """A view of a header that is laid out as ``data`` is; None where none is known."""
+        known = self._known
+        for number, (end, mask, layout, view) in enumerate(known):
+            if len(data) >= end and int.from_bytes(data[128:end], "little") & mask == layout:
+                if number:  # neighbours are alike more often than others
+                    self._known = (known[number], *known[:number], *known[number + 1 :])
+                return view
+        return None
+
+    def add(self, view: FileView) -> None:
+        """Keep the layout of a header up to its pixel data."""
+        if view.pixels is None or not 128 < view.pixels[1][1] <= min(_LONGEST_HEADER_LAYOUT, len(view.data)):
+            return
+        end = view.pixels[1][1]
+        values: list[tuple[int, int]] = []
+        for tag, (_, start, length) in view.meta.items():
+            if tag != 0x00020010:  # what follows depends on the transfer syntax
+                values.append((start, length))
+        try:
+            for vr, start, length in view.places.values():
+                if view.data[start - 4 : start] == b"\xff\xff\xff\xff":
+                    _skip_items(view.data, start, view.implicit or vr == b"UN", 1, values)
+                else:
+                    values.append((start, length))
+        except NotLean:
+            return
+        structure = bytearray(b"\xff") * end
+        for start, length in values:
+            structure[start : start + length] = bytes(length)
+        mask = int.from_bytes(structure[128:], "little")
+        layout = int.from_bytes(view.data[128:end], "little") & mask
+        self._known = ((end, mask, layout, view), *self._known)[:_MOST_HEADER_LAYOUTS]
 
 
 def _skip_items(

@@ -19,7 +19,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
 from dicom_ml.encoding.codecs.base import FrameInfo
-from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, items_of
+from dicom_ml.encoding.elements import FileView, Layouts, NeedMore, NotLean, items_of
 from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import FileError
 from dicom_ml.reading.files import HEAD_BYTES, Candidate
@@ -233,8 +233,10 @@ def parse_items(data: Any, offset: int, length: int, implicit: bool, name: str) 
         raise FileError(f"{name}: a sequence of its header cannot be read: {reason_of(error)}") from error
 
 
-def read_header(candidate: Candidate) -> Header:
+def read_header(candidate: Candidate, layouts: Layouts | None = None) -> Header:
     """Read the header of a file: by the lean scanner from its first bytes, by pydicom where that cannot.
+
+    ``layouts`` are those of the other files that are read with it.
 
     Raises
     ------
@@ -246,7 +248,7 @@ def read_header(candidate: Candidate) -> Header:
     data, size = candidate.head()
     while True:
         try:
-            view = FileView(data, size)
+            view = FileView(data, size, layouts)
             if view.pixels is not None or len(data) >= size:
                 break
             wanted = size  # the bytes at hand end between two elements

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 
+from dicom_ml.encoding.elements import Layouts
 from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.errors import DicomMLWarning, FileError, SeriesError
 from dicom_ml.reading.files import Candidate
@@ -32,10 +33,11 @@ def read_headers(candidates: Sequence[Candidate], series_uid: str | None, thread
         matter.
     """
     found: list[Header | Exception | None] = [None] * len(candidates)
+    layouts = Layouts()
 
     def read(number: int) -> None:
         try:
-            found[number] = read_header(candidates[number])
+            found[number] = read_header(candidates[number], layouts)
         except (NotDicom, FileError) as error:
             found[number] = error
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import random
+import re
 import warnings
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from pydicom import Dataset, FileMetaDataset, Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, decode_number_strings, items_of
+from dicom_ml.encoding.elements import FileView, Layouts, NeedMore, NotLean, decode_number_strings, items_of
 from dicom_ml.encoding.functional_groups import GROUP_TAGS, read_frame_groups
 from dicom_ml.encoding.uids import derived_uid, new_uid
 
@@ -103,6 +105,65 @@ def test_a_beginning_of_any_length_asks_for_more():
             FileView(data[:size], size=len(data))
         if size > 400:
             assert isinstance(raised.value, NeedMore), size
+
+
+def same_view(one: FileView, other: FileView) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in FileView.__slots__)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_known_layout_changes_nothing(syntax, undefined, monkeypatch):
+    """Headers that differ in values only are walked once; any other tag, VR or length is noticed."""
+    data = image(2, undefined=undefined, syntax=syntax)
+    layouts = Layouts()
+    FileView(data, layouts=layouts)
+    alike = data.replace(b"made up", b"MADE UP").replace(b"1.2.3.4", b"1.2.3.5").replace(b"1001", b"1002")
+    assert alike != data and same_view(FileView(alike, layouts=layouts), FileView(alike))
+    other = [
+        data.replace(b"1.2.3.1001", b"1.2.3.1001.1.2"),  # damaged lengths
+        data.replace(b"made up\0", b"made up").replace(b"made up ", b"made up"),
+        image(3, undefined=undefined, syntax=syntax),
+        image(2, undefined=not undefined, syntax=syntax),
+        image(
+            2,
+            undefined=undefined,
+            syntax=ImplicitVRLittleEndian if syntax == ExplicitVRLittleEndian else ExplicitVRLittleEndian,
+        ),
+        data[: len(data) - 40],
+        data[:300],
+    ]
+    for changed in (*other, data, alike, *other):
+        try:
+            expected = FileView(changed)
+        except NotLean as error:
+            with pytest.raises(NotLean, match=re.escape(str(error))):
+                FileView(changed, layouts=layouts)
+        else:
+            assert same_view(FileView(changed, layouts=layouts), expected)
+    monkeypatch.setattr(FileView, "_scan", lambda self, start: pytest.fail("walked again"))
+    FileView(alike, layouts=layouts)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_known_layout_is_not_taken_for_a_damaged_one(seed):
+    """A byte of the header's structure that changes is never read by the layout of the sound header."""
+    data = image(2, undefined=bool(seed % 2))
+    generator = random.Random(seed)
+    layouts = Layouts()
+    end = FileView(data, layouts=layouts).pixels[1][1]
+    for _ in range(200):
+        changed = bytearray(data)
+        for _ in range(generator.randint(1, 3)):
+            changed[generator.randrange(128, end)] = generator.randrange(256)
+        outcomes = []
+        for known in (None, layouts):
+            try:
+                view = FileView(bytes(changed), layouts=known)
+                outcomes.append((view.places, view.meta, view.pixels, view.transfer_syntax, view.implicit))
+            except (NotLean, NeedMore) as error:
+                outcomes.append(type(error))
+        assert outcomes[0] == outcomes[1]
 
 
 def test_number_strings():
