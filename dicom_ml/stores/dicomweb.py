@@ -27,6 +27,7 @@ _PATH = re.compile(
     r"^(?P<root>.*?)/studies(?:/(?P<study>[^/]+)(?:/series/(?P<series>[^/]+)(?:/instances/(?P<instance>[^/]+))?)?)?/?$"
 )
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")
+_BORDER = re.compile(r"boundary=\"?([^\";]+)", re.IGNORECASE)
 _ATTEMPTS = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 8.0
 _TRY_AGAIN = frozenset([408, 425, 429, 500, 502, 503, 504])
@@ -174,7 +175,23 @@ class DicomWeb:
         if instance:
             found = self._again(lambda client: client.retrieve_instance_metadata(study, series, instance))
             return [found]
-        return list(self._again(lambda client: client.retrieve_series_metadata(study, series)))
+        known = self._known(study, series)
+
+        def ask(client: Any) -> list[dict[str, Any]]:
+            found = list(client.retrieve_series_metadata(study, series))
+            missing = known - {_value(item, "00080018") for item in found}
+            if missing:
+                raise _Half(f"{len(missing)} of {len(known)} instances of {series} came without their metadata")
+            return found
+
+        return self._again(ask)
+
+    def _known(self, study: str, series: str) -> set[str]:
+        """SOP Instance UIDs of a series as far as the server can be searched: some only give what is named."""
+        try:
+            return {instance for _, _, instance in self.instances(study, series)}
+        except StoreError:
+            return set()
 
     # ------------------------------------------------------------------ bytes
     def instance(self, study: str, series: str, instance: str) -> pydicom.Dataset:
@@ -311,9 +328,20 @@ def _connect(root: str) -> Any:
             session.auth = _KeepHeader()
         elif user:
             session.auth = (user, os.environ.get("DICOM_ML_DICOMWEB_PASSWORD", ""))
+    session.hooks["response"].append(_complete)
     client = DICOMwebClient(root, session=session, permissive_uid=True, timeout=_TIMEOUT)
     client.set_http_retry_params(retry=False)
     return client
+
+
+def _complete(response: Any, **_: Any) -> None:
+    """Refuse a multipart body without its closing border (RFC 2046 5.1.1): it was cut off, whatever its length says."""
+    kind = str(response.headers.get("Content-Type", ""))
+    border = _BORDER.search(kind)
+    if not (response.ok and border and kind.lower().startswith("multipart/")):
+        return
+    if response.content.rfind(f"--{border[1]}--".encode()) < 0:
+        raise _Half("an answer of several parts came without its end")
 
 
 class _KeepHeader:

@@ -192,6 +192,11 @@ def dicomweb_server(files: list[Path]) -> Iterator[tuple[str, Archive]]:
             if failure == "half":
                 self.answer(200, body[: len(body) // 2], {"Content-Type": kind}, size=len(body))
                 return
+            if failure == "fewer":  # valid, and not all
+                rows = json.loads(body)
+                body = json.dumps(rows[: len(rows) // 2]).encode()
+            if failure == "cut":  # as by a proxy that was cut off itself: the length is that of the part
+                body = body[: len(body) * 3 // 4]
             self.answer(200, body, {"Content-Type": kind})
 
         def _body(self, path: str, query: dict[str, str]) -> tuple[bytes | None, str]:
