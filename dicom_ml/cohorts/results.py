@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_ml.cohorts.cases import Case
+from dicom_ml.encoding.halves import remove_left
 from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import EncodingError
 
@@ -83,9 +84,7 @@ class Results:
                 (folder / name).unlink(missing_ok=True)
             (folder / _DONE).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        for half in folder.glob(".*.part"):  # of a process that was killed while it wrote
-            if half.is_file():
-                half.unlink(missing_ok=True)
+        remove_left(folder)
         return folder
 
     def finish(self, case: Case, stamp: str, warned: Sequence[str] = ()) -> Outcome:

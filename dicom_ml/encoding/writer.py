@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from dicom_ml.encoding.halves import begin_half
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_ml.errors import EncodingError
 
@@ -127,21 +127,28 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Until then it lies beside its target under a hidden temporary name; on an error it is removed, and whatever had
     the name before stays. Missing parent folders are made. An :data:`inspector` is shown where the complete file lies
-    and what it is to be called, and its error is one like any other.
+    and what it is to be called, and its error is one like any other. What a process that was killed has left of the
+    same target is removed.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    temporary, held = begin_half(target)
     try:
-        with _WholeFile(temporary, "w+b") as file:
+        with _WholeFile(temporary, "w+b", opener=lambda *_: os.dup(held)) as file:
             yield file
         inspect = inspector.get()
         if inspect is not None:
             inspect(temporary, target)
+        if os.name == "nt":  # pragma: no cover - Windows renames no open file
+            os.close(held)
+            held = -1
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        if held >= 0:
+            os.close(held)
 
 
 def _write_all(file: BinaryIO, data: bytes | memoryview) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dicom_ml
+from dicom_ml.encoding.halves import remove_left
 from dicom_ml.errors import EncodingError, SeriesError
 from recipes.common.settings import dump_settings, part_of
 from recipes.common.state import BEGUN, DONE, Marker, digest_of, file_digests, read_marker, write_marker, write_text
@@ -25,8 +25,6 @@ STEPS = ("cohort", "fetch", "labels", "train", "predict", "evaluate", "report")
 
 #: Steps that all processes of a distributed run do together; the others are done by the first process alone.
 _TOGETHER = ("train", "predict")
-#: How :func:`dicom_ml.encoding.writer.atomic_file` calls a file until it is complete: process and a random part.
-_HALF = re.compile(r"\.\d+-[0-9a-f]{8}\.part$")
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,7 @@ class Run:
         before = self.marker(name)
         if not force and before is not None and before.status == BEGUN and before.input == marker.input:
             marker.seconds, marker.starts = before.seconds, before.starts + 1
-            _remove_halves(self.path(name))
+            remove_left(self.path(name))
             self.log.info("%s: goes on where it was stopped", name)
         else:
             shutil.rmtree(self.path(name), ignore_errors=True)
@@ -290,13 +288,6 @@ class Run:
         for step in self.recipe.steps:
             if step.name in wanted:
                 self.do(step.name, force=force)
-
-
-def _remove_halves(folder: Path) -> None:
-    """Remove what a killed process had begun to write and not finished (see :func:`atomic_file`)."""
-    for path in folder.rglob(".*.part"):
-        if path.is_file() and _HALF.search(path.name):
-            path.unlink(missing_ok=True)
 
 
 def _is_first_process() -> bool:

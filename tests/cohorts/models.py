@@ -39,7 +39,7 @@ class Threshold:
             with open(died, "a", encoding="utf-8") as file:
                 file.write("x")
             if died.stat().st_size <= self.deaths:
-                (folder / ".half.part").write_bytes(b"not whole")
+                (folder / ".half.0.part").write_bytes(b"not whole")
                 os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self.pause)
         if self.warns:
