@@ -38,8 +38,11 @@ _MAX_DEPTH = 100
 
 #: Bytes of an item that is worth being remembered, and the elements that it may have.
 _SHORT, _OF_SHORT = 512, frozenset({_RELATIONSHIP, _KIND, _NAME, _VALUE, _TEXT, _UID})
+#: What items begin with, and how many bytes of it tell most beginnings apart.
+_BEGINNING, _TELLING = (_RELATIONSHIP, _KIND, _NAME), 64
 
 Fields = dict[int, Place]
+_ITEM = b"\xfe\xff\x00\xe0"
 _HEAD, _WIDE = struct.Struct("<HH2sH").unpack_from, struct.Struct("<I").unpack_from
 _WIDE_VRS = frozenset({b"SQ", b"UT", b"UC", b"UR", b"UN", b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SV", b"UV"})
 _NARROW_VRS = frozenset({b"CS", b"LO", b"SH", b"UI", b"DS", b"FL", b"FD", b"PN", b"DA", b"TM", b"DT", b"US", b"UL"})
@@ -87,6 +90,7 @@ class Decoder:
         self._codes: dict[bytes, Code | None] = {}
         self._references: dict[bytes, Reference | None] = {}
         self._alike: dict[bytes, tuple[str, Code | None, Any, str]] = {}
+        self._beginnings: dict[bytes, tuple[bytes, str, Code | None, str]] = {}
         self._values: dict[str, Callable[[Fields], Any]] = {
             "TEXT": lambda fields: self._string(fields, _TEXT),
             "UIDREF": lambda fields: self._string(fields, _UID),
@@ -116,17 +120,18 @@ class Decoder:
             raise FileError(f"the content of the report is damaged: {error}") from error
 
     def _item(self, fields: Fields, depth: int) -> ContentItem:
+        name = self._code(fields, _NAME) if _NAME in fields else None
+        item = ContentItem(self._plain(fields, _KIND), name, None, self._plain(fields, _RELATIONSHIP))
+        return self._filled(item, fields, depth)
+
+    def _filled(self, item: ContentItem, fields: Fields, depth: int) -> ContentItem:
+        """The item with its value and what lies below it."""
         if depth > _MAX_DEPTH:
             raise FileError(f"content items are nested more than {_MAX_DEPTH} deep")
-        data = self._data
-        kind = self._plain(fields, _KIND)
-        item = ContentItem(kind, None, None, self._plain(fields, _RELATIONSHIP))
-        if _NAME in fields:
-            item.name = self._code(fields, _NAME)
-        read = self._values.get(kind)
+        read = self._values.get(item.value_type)
         if read is not None:
             item.value = read(fields)
-        elif not kind and _TARGET in fields:
+        elif not item.value_type and _TARGET in fields:
             item.value = self._integers(fields, _TARGET)
         if _CONTINUITY in fields:
             item.continuity = self._plain(fields, _CONTINUITY)
@@ -137,18 +142,33 @@ class Decoder:
         if _CONTENT in fields:
             _, start, length = fields[_CONTENT]
             children = item.children
-            for first, last in items_of(data, start, length, False):
+            for first, last in items_of(self._data, start, length, False):
                 children.append(self._child(first, last, depth + 1))
         return item
 
     def _child(self, start: int, end: int, depth: int) -> ContentItem:
         """The item between two places; short ones that are alike, as of findings and algorithms, are read once."""
-        raw = self._data[start:end] if end - start <= _SHORT else b""
+        data = self._data
+        raw = data[start:end] if end - start <= _SHORT else b""
         known = self._alike.get(raw)
         if known is not None:
             return ContentItem(*known)
-        fields = _fields(self._data, start, end)
+        beginning = self._beginnings.get(data[start : start + _TELLING])
+        if beginning is not None and data.startswith(beginning[0], start, end):
+            fields = _fields(data, start + len(beginning[0]), end)
+            if fields.keys().isdisjoint(_BEGINNING):
+                item = ContentItem(beginning[1], beginning[2], None, beginning[3])
+                return self._remembered(raw, fields, self._filled(item, fields, depth))
+        fields = _fields(data, start, end)
         item = self._item(fields, depth)
+        if tuple(fields)[:3] == _BEGINNING:
+            _, name, length = fields[_NAME]
+            head = data[start : name + length]
+            if len(head) >= _TELLING and _WIDE(data, name - 4)[0] == length:  # else an end follows it
+                self._beginnings[head[:_TELLING]] = head, item.value_type, item.name, item.relationship
+        return self._remembered(raw, fields, item)
+
+    def _remembered(self, raw: bytes, fields: Fields, item: ContentItem) -> ContentItem:
         if raw and not item.children and isinstance(item.value, Code | str) and fields.keys() <= _OF_SHORT:
             self._alike[raw] = (item.value_type, item.name, item.value, item.relationship)
         return item
@@ -190,8 +210,13 @@ class Decoder:
         place = fields.get(tag)
         if place is None:
             return None
-        for start, end in items_of(self._data, place[1], place[2], False):
-            return _fields(self._data, start, end)
+        data, (_, position, length) = self._data, place
+        if length >= 8 and data.startswith(_ITEM, position):
+            size = _WIDE(data, position + 4)[0]
+            if 8 + size <= length:  # of known length, and within the sequence
+                return _fields(data, position + 8, position + 8 + size)
+        for start, end in items_of(data, position, length, False):
+            return _fields(data, start, end)
         return None
 
     def _code(self, fields: Fields, tag: int) -> Code | None:
@@ -306,8 +331,9 @@ class Decoder:
 
 def explicit_bytes(data: bytes) -> bytes:
     """A file of any transfer syntax as one in explicit VR little endian, by pydicom."""
-    from pydicom import dcmread
     from pydicom.uid import ExplicitVRLittleEndian
+
+    from dicom_ml.encoding.untrusted import dcmread
 
     dataset = dcmread(io.BytesIO(data), force=True)
     for _ in dataset.iterall():
