@@ -21,7 +21,7 @@ from dicom_ml.objects.report import MultiPoint, Polyline
 from dicom_ml.objects.segmentation import read_segmentation
 from dicom_ml.objects.structure_set import RegionOfInterest, read_structure_set
 from dicom_ml.reading import Volume, read_volume
-from dicom_ml.view import PALETTE, PLANES, WINDOWS, Mark, Page, montage, png_bytes
+from dicom_ml.view import PALETTE, PLANES, WINDOWS, Mark, Page, montage, png_bytes, save_png
 
 __all__ = ["render"]
 
@@ -70,9 +70,8 @@ def render(args: argparse.Namespace) -> Path:
     picture = montage(volume.array, volume.affine, labels, planes=planes, setting=setting, colors=colors,
                       names={n: layer.label for n, layer in layers.items()}, marks=[*marks, *findings.marks],
                       height=args.height)  # fmt: skip
-    output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix.lower() == ".png":
-        output.write_bytes(png_bytes(picture))
+        save_png(picture, output)
         return output
     page = Page(args.series.resolve().name)
     page.picture(png_bytes(picture), "R, L, A, P, S, I: right, left, front, back, head, foot of the patient")

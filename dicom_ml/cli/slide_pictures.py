@@ -21,7 +21,7 @@ from dicom_ml.objects.report import Contours, Ellipse
 from dicom_ml.objects.report.regions import Shape
 from dicom_ml.objects.segmentation import read_segmentation
 from dicom_ml.reading.slides import Slide, open_slide
-from dicom_ml.view import PALETTE, Page, Trace, draw_traces, outline_of, png_bytes
+from dicom_ml.view import PALETTE, Page, Trace, draw_traces, outline_of, png_bytes, save_png
 
 __all__ = ["render_slide"]
 
@@ -132,11 +132,10 @@ def render_slide(
     if wanted and not picture.legend and not findings.rows:
         known = ", ".join(map(repr, dict.fromkeys([*picture.names, *findings.names])))
         raise FileError(f"nothing is named {', '.join(wanted)}; there are {known}")
-    output.parent.mkdir(parents=True, exist_ok=True)
     legend = [(name, color) for name, _, color in picture.legend]
     legend += dict.fromkeys((m.name, m.color) for m in findings.marks)
     if output.suffix.lower() == ".png":
-        output.write_bytes(png_bytes(_with_legend(picture.pixels, legend)))
+        save_png(_with_legend(picture.pixels, legend), output)
         return output
     page = Page(path.resolve().name)
     shown = "The whole slide" if region is None else f"Rows {region[0]} to {region[0] + region[2]}, columns " \

@@ -20,6 +20,7 @@ from dicom_ml.bridge.label_files import open_labels
 from dicom_ml.bridge.tensors import SOURCE_KEY, has_monai, image_tensor, mask_tensor, series_name, torch, torch_array
 from dicom_ml.data.records import Record, as_record
 from dicom_ml.data.report_items import ReportItems
+from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import DicomMLError, DicomMLWarning, EncodingError, SeriesError
 from dicom_ml.reading import Volume, read_volume
 
@@ -245,15 +246,8 @@ class VolumeDataset(torch.utils.data.Dataset):
             except Exception as error:
                 warnings.warn(f"{path} cannot be loaded and is made anew: {error}", DicomMLWarning, stacklevel=3)
         item = self._read(record)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        try:
-            torch.save(item, temporary)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_file(path) as file:
+            torch.save(item, file)
         return item
 
     def _key(self, record: Record) -> str:

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
+from dicom_ml.encoding.writer import save_dataset
 from dicom_ml.errors import FileError, SeriesError
 
 __all__ = ["repair_series"]
@@ -83,7 +84,7 @@ def repair_series(files: Sequence[str | os.PathLike[str]], folder: str | os.Path
         ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
         ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
         path = folder / f"image_{number:04d}.dcm"
-        ds.save_as(path, enforce_file_format=True)
+        save_dataset(path, ds)
         out.append(path)
     return out
 

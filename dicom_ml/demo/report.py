@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.demo.slide_report import add_slide
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.objects.segmentation import Segmentation
 from dicom_ml.reading import Volume
 from dicom_ml.view import Page, default_colors, montage, png_bytes
@@ -54,7 +55,7 @@ def write_report(
     _tables(page, result, options, seg, volume, [colors[n] for n in numbers])
     for stem, caption, picture in pictures:
         png = png_bytes(picture)
-        (images / f"{stem}.png").write_bytes(png)
+        save_bytes(images / f"{stem}.png", png)
         page.picture(png, caption)
     if result.slide is not None:
         add_slide(page, result.slide, images)

@@ -19,6 +19,7 @@ from dicom_ml.demo.repair import repair_series
 from dicom_ml.demo.report import write_report
 from dicom_ml.demo.slides import SlideResult, run_slide
 from dicom_ml.demo.surroundings import calm, need_packages, progress_bar, seeded, timed
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import FileError, GeometryError, SeriesError
 from dicom_ml.objects.segmentation import Segmentation, read_segmentation
 from dicom_ml.reading import Volume, read_volume
@@ -173,7 +174,7 @@ def run_demo(options: DemoOptions) -> DemoResult:
     }
     if result.slide is not None:
         facts["slide"] = result.slide.facts(output)
-    (output / "summary.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    save_bytes(output / "summary.json", (json.dumps(facts, indent=2) + "\n").encode())
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.demo.slides import SlideResult
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.objects.parametric_map import read_parametric_map
 from dicom_ml.phantom import TEXTURES, texture_segments
 from dicom_ml.reading.slides import open_slide
@@ -36,7 +37,7 @@ def add_slide(page: Page, result: SlideResult, images: Path) -> None:
     )
     for stem, caption, picture in slide_pictures(result):
         png = png_bytes(picture)
-        (images / f"{stem}.png").write_bytes(png)
+        save_bytes(images / f"{stem}.png", png)
         page.picture(png, caption)
     rows = [
         (name, f"{result.accuracy[name]:.3f}" if name in result.accuracy else "-", f"{result.area[name]:.2f} mm2")

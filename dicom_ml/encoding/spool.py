@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import EncodingError, FileError
 
 __all__ = ["FrameSpool", "Key"]
@@ -72,9 +73,7 @@ class FrameSpool:
         path = self.folder / _PLAN
         text = json.dumps(self.plan, sort_keys=True)
         if not path.exists():
-            temporary = path.with_name(f".{_PLAN}.{os.getpid()}")
-            temporary.write_text(text)
-            os.replace(temporary, path)
+            save_bytes(path, text.encode())
         elif json.loads(path.read_text()) != self.plan:
             raise EncodingError(
                 f"{self.folder} holds frames of another object or other settings; remove it, or write elsewhere"

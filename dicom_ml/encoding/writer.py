@@ -33,6 +33,8 @@ __all__ = [
     "file_head",
     "inspector",
     "item_bytes",
+    "save_bytes",
+    "save_dataset",
     "sequence_bytes",
 ]
 
@@ -149,6 +151,23 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         if held >= 0:
             os.close(held)
+
+
+def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that is whole or not there; missing folders are made."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def save_dataset(path: str | os.PathLike[str], dataset: Dataset) -> None:
+    """Write a pydicom data set as a DICOM file that is whole or not there."""
+    from pydicom import dcmwrite
+
+    with atomic_file(path) as raw:
+        buffered = io.BufferedWriter(raw, 1 << 20)
+        dcmwrite(buffered, dataset, enforce_file_format=True)
+        buffered.flush()
+        buffered.detach()
 
 
 def _write_all(file: BinaryIO, data: bytes | memoryview) -> int:

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
+from dicom_ml.encoding.writer import save_dataset
 from dicom_ml.errors import EncodingError
 from dicom_ml.geometry import Grid
 
@@ -187,7 +188,7 @@ def _write_slice(
     ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     path = folder / f"ct_{d + 1:04d}.dcm"
-    ds.save_as(path, enforce_file_format=True)
+    save_dataset(path, ds)
     return path
 
 

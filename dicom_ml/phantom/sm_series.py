@@ -17,6 +17,7 @@ from pydicom.uid import UID, JPEGBaseline8Bit
 
 from dicom_ml.codes import Code, parse_code
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
+from dicom_ml.encoding.writer import save_dataset
 from dicom_ml.errors import EncodingError
 from dicom_ml.phantom.icc import rgb_profile
 
@@ -123,7 +124,7 @@ def write_sm_series(
         ds = _level(common, about, level, spacing, factor, number)
         _put_tiles(ds, level, tile_size, quality)
         path = folder / f"sm_{number}.dcm"
-        ds.save_as(path, enforce_file_format=True)
+        save_dataset(path, ds)
         files.append(path)
     return files
 

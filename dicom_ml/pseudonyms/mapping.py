@@ -65,8 +65,12 @@ class Pseudonyms:
         if create and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32) + "\n")
+            try:
+                with os.fdopen(handle, "w", encoding="ascii") as file:
+                    file.write(secrets.token_hex(32) + "\n")
+            except BaseException:
+                target.unlink()  # half a key is none
+                raise
         try:
             text = target.read_text(encoding="ascii").strip()
             return cls(bytes.fromhex(text))

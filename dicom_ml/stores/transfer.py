@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pydicom
 
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import atomic_file, save_dataset
 from dicom_ml.errors import StoreError
 from dicom_ml.stores.addresses import is_address, kind_of, printable
 from dicom_ml.stores.dicomweb import Sent, open_dicomweb, parse_resource
@@ -109,7 +108,7 @@ def _fetch_dicomweb(address: str, folder: Path, study: str, series: str, told: C
         path = _named(folder, row[2])
         if path.exists():
             return False
-        _keep(server.instance(study, row[0], row[2]), path)
+        save_dataset(path, server.instance(study, row[0], row[2]))
         return True
 
     return _all(folder, [(_named(folder, row[2]), row) for row in rows], one, told)
@@ -193,7 +192,7 @@ def _fetch_dimse(
         uid = str(dataset.SOPInstanceUID)
         path = _named(folder, uid)
         if not path.exists():
-            _keep(dataset, path)
+            save_dataset(path, dataset)
         came.add(uid)
         told(1)
 
@@ -219,15 +218,6 @@ def _named(folder: Path, uid: str) -> Path:
     if not _UID.fullmatch(uid):
         raise StoreError(f"{uid[:70]!r} is no UID, so no file can be named by it")
     return folder / f"{uid}.dcm"
-
-
-def _keep(dataset: pydicom.Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as raw:
-        buffered = io.BufferedWriter(raw, 1 << 20)
-        pydicom.dcmwrite(buffered, dataset, enforce_file_format=True)
-        buffered.flush()
-        buffered.detach()
 
 
 # ---------------------------------------------------------------------- sending

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dicom_ml.encoding.writer import save_bytes
+
 __all__ = ["Page"]
 
 _STYLE = """
@@ -97,10 +99,8 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page; missing folders are made."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.html(), encoding="utf-8")
-        return path
+        save_bytes(path, self.html().encode())
+        return Path(path)
 
 
 def _caption(text: str) -> str:

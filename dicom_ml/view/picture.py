@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import GeometryError, MissingPackageError
 from dicom_ml.view.planes import Plane, PlaneMap, plane_of, plane_positions
 from dicom_ml.view.regions import Mark, Trace, draw_traces, mark_positions, traces_on
@@ -321,10 +322,8 @@ def png_bytes(picture: Image) -> bytes:
 
 def save_png(picture: Image, path: str | os.PathLike[str]) -> Path:
     """Write the picture as a PNG file; missing folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png_bytes(picture))
-    return path
+    save_bytes(path, png_bytes(picture))
+    return Path(path)
 
 
 def _pillow() -> tuple[Any, Any, Any]:
