@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_ml.encoding.uids import derived_uid
+from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import EncodingError
 from dicom_ml.source import SourceSeries
 
@@ -110,11 +111,10 @@ class NamedResults(ABC):
         """The result of ``source`` at a path, where it is complete."""
         if not path.is_file():
             return None
-        import pydicom
 
         found = self.record(source, path, model, written=False)
         try:
-            head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+            head = dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
         except Exception:
             return None  # not ours, or broken by something else: it is written anew
         return found if head.get("SOPInstanceUID") == found.sop_instance_uid else None

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dicom_ml.bridge.region_bounds import Elsewhere
 from dicom_ml.bridge.report_classes import ReportClasses
 from dicom_ml.bridge.slide_items import ItemSet, SlideItems
+from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import EncodingError, FileError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.annotations import AnnotationGroup, Annotations, read_annotations
@@ -105,10 +106,9 @@ def sop_class_of(path: str) -> str:
     FileError
         If it is no DICOM file.
     """
-    import pydicom
 
     try:
-        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        head = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
     except OSError as error:
         raise FileError(f"{os.path.basename(path)}: cannot be opened: {error.strerror or error}") from error
     except Exception as error:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -22,6 +21,7 @@ from dicom_ml.cli.slides import (
     map_facts,
     slide_facts,
 )
+from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import DicomMLError, FileError
 
 __all__ = ["inspect_path"]
@@ -103,9 +103,9 @@ def _header(file: Path) -> Dataset | None:
         with file.open("rb") as handle:
             start = handle.read(132)
         if start[128:] == b"DICM":
-            ds = pydicom.dcmread(file, stop_before_pixels=True, defer_size=1024)
+            ds = dcmread(file, stop_before_pixels=True, defer_size=1024)
         else:  # files without a preamble are still common
-            ds = pydicom.dcmread(file, stop_before_pixels=True, force=True, defer_size=1024)
+            ds = dcmread(file, stop_before_pixels=True, force=True, defer_size=1024)
             if not any(keyword in ds for keyword in ("SOPClassUID", "Modality", "Rows")):
                 return None
     except Exception:  # whatever pydicom makes of bytes that are no DICOM, or damaged
@@ -179,7 +179,7 @@ def _reports(files: list[Path], phi: bool, content: bool, every: bool) -> Item:
 def _whole(file: Path) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pydicom.dcmread(file, force=True)
+        return dcmread(file, force=True)
 
 
 def _volume_item(path: Path, files: list[str], phi: bool) -> Item:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import DicomMLError
 from dicom_ml.objects.annotations import read_annotations
 from dicom_ml.objects.parametric_map import read_parametric_map
@@ -21,10 +22,9 @@ Item = dict[str, Any]
 
 def sop_class_of(file: Path) -> str:
     """SOP class of a file; empty where it is no DICOM file."""
-    import pydicom
 
     try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        header = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         return str(header.get("SOPClassUID") or "")
     except OSError:
         raise
@@ -34,12 +34,11 @@ def sop_class_of(file: Path) -> str:
 
 def is_slide(path: Path) -> bool:
     """Whether a file, or the first DICOM file of a folder, is slide microscopy."""
-    import pydicom
 
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files[:50]:
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            header = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         except Exception:
             continue
         return str(header.get("SOPClassUID") or "") == SLIDE_STORAGE

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from dicom_ml.encoding.folders import files_below
+from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import DicomMLWarning, SeriesError
 from dicom_ml.reading.index import open_index
 from dicom_ml.source import SourceSeries, patient_digest
@@ -213,28 +214,23 @@ def _files(folder: str | os.PathLike[str]) -> Iterable[str]:
 
 def _head(path: str) -> Any:
     """The few attributes that say what a file is; None where it is no DICOM."""
-    import pydicom
 
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=False)
+        return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=False)
     except Exception:
         return None
 
 
 def _referenced_series(path: str) -> set[str]:
-    import pydicom
 
-    ds = pydicom.dcmread(
-        path, stop_before_pixels=True, specific_tags=["ReferencedSeriesSequence", "SourceImageSequence"]
-    )
+    ds = dcmread(path, stop_before_pixels=True, specific_tags=["ReferencedSeriesSequence", "SourceImageSequence"])
     return {str(item.get("SeriesInstanceUID", "")) for item in ds.get("ReferencedSeriesSequence") or ()}
 
 
 def _contoured_series(path: str) -> set[str]:
     """Series that a structure set was drawn on."""
-    import pydicom
 
-    ds = pydicom.dcmread(path, specific_tags=["ReferencedFrameOfReferenceSequence"])
+    ds = dcmread(path, specific_tags=["ReferencedFrameOfReferenceSequence"])
     return {
         str(series.get("SeriesInstanceUID", ""))
         for frame in ds.get("ReferencedFrameOfReferenceSequence") or ()
@@ -245,10 +241,9 @@ def _contoured_series(path: str) -> set[str]:
 
 def _evidence_series(path: str) -> set[str]:
     """Series of the images that a report lists as evidence."""
-    import pydicom
 
     names = ["CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence"]
-    ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
+    ds = dcmread(path, stop_before_pixels=True, specific_tags=list(names))
     return {
         str(series.get("SeriesInstanceUID", ""))
         for name in names

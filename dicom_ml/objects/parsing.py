@@ -45,7 +45,7 @@ def parse_file(data: bytes, name: str) -> tuple[Dataset, list[str]]:
     FileError
         If the file is cut off, or cannot be parsed at all.
     """
-    from pydicom import dcmread
+    from dicom_ml.encoding.untrusted import dcmread
 
     try:
         FileView(data)

@@ -141,7 +141,7 @@ class StoredFrames:
     @of_its_file
     def _header(self) -> Dataset:
         """Everything but frames, by pydicom: only the small sequences are read from it."""
-        from pydicom import dcmread
+        from dicom_ml.encoding.untrusted import dcmread
 
         head = self._small_file()
         with warnings.catch_warnings():
@@ -310,7 +310,7 @@ class StoredFrames:
     @property
     def dataset(self) -> Dataset:
         """The whole object as a pydicom Dataset."""
-        from pydicom import dcmread
+        from dicom_ml.encoding.untrusted import dcmread
 
         ds: Dataset = dcmread(io.BytesIO(bytes(self._data)), force=True)
         return ds
@@ -368,13 +368,14 @@ def _view_of(data: Buffer) -> FileView:
 
 def _rewritten(data: Buffer) -> bytes:
     """The file in explicit VR little endian, where only pydicom can parse it."""
-    from pydicom import dcmread
     from pydicom.uid import (
         DeflatedExplicitVRLittleEndian,
         ExplicitVRBigEndian,
         ExplicitVRLittleEndian,
         ImplicitVRLittleEndian,
     )
+
+    from dicom_ml.encoding.untrusted import dcmread
 
     try:
         with warnings.catch_warnings():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pydicom
 
 from dicom_ml.encoding.folders import files_below
-from dicom_ml.encoding.untrusted import reason_of
+from dicom_ml.encoding.untrusted import dcmread, reason_of
 from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.pseudonyms.cleaning import pseudonymise
@@ -94,7 +94,7 @@ def _one(path: Path, goal: Path, pseudonyms: Pseudonyms) -> Path | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(io.BytesIO(content))
+            dataset = dcmread(io.BytesIO(content))
             if "SOPInstanceUID" not in dataset:
                 return None  # a DICOMDIR
     except Exception as error:

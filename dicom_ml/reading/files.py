@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import threading
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import pydicom
 
+from dicom_ml.encoding.unpacking import gunzip, opened_zip, read_member, zip_members
 from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import FileError
 from dicom_ml.stores import is_address, kind_of, local_path
@@ -166,11 +164,7 @@ def _expand_path(path: str) -> list[Candidate]:
     if magic == _ZIP_MAGIC:
         return _unzip(path)
     if magic[:2] == _GZIP_MAGIC:
-        try:
-            with gzip.open(path) as handle:
-                return [Candidate(path, data=handle.read())]
-        except (OSError, EOFError, zlib.error) as error:
-            raise FileError(f"{path} cannot be unpacked: {error}") from error
+        return [Candidate(path, data=gunzip(path))]
     return [Candidate(path, path)]
 
 
@@ -198,18 +192,10 @@ def _first_bytes(path: str) -> bytes:
 
 
 def _unzip(path: str) -> list[Candidate]:
-    candidates = []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for info in sorted(archive.infolist(), key=lambda item: item.filename):
-                name = info.filename.rsplit("/", 1)[-1]
-                # macOS puts resource forks into archives, under names that look like the files they belong to
-                if info.is_dir() or name.startswith(".") or name.upper() == "DICOMDIR" or "__MACOSX/" in info.filename:
-                    continue
-                candidates.append(Candidate(f"{path}:{info.filename}", data=archive.read(info)))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError) as error:
-        raise FileError(f"{path} cannot be unpacked: {error}") from error
-    return candidates
+    with opened_zip(path) as archive:
+        return [
+            Candidate(f"{path}:{info.filename}", data=read_member(archive, info)) for info in zip_members(archive, path)
+        ]
 
 
 def _dataset_name(dataset: pydicom.Dataset) -> str:

@@ -20,7 +20,7 @@ from pydicom.uid import UID
 
 from dicom_ml.encoding.codecs.base import FrameInfo
 from dicom_ml.encoding.elements import FileView, Layouts, NeedMore, NotLean, items_of
-from dicom_ml.encoding.untrusted import reason_of
+from dicom_ml.encoding.untrusted import dcmread, reason_of
 from dicom_ml.errors import FileError
 from dicom_ml.reading.files import HEAD_BYTES, Candidate
 
@@ -161,7 +161,7 @@ class Header:
         """Some top-level elements, parsed by pydicom."""
         tags: list[Any] = list(keywords)
         data = io.BytesIO(bytes(self.view.data))
-        return pydicom.dcmread(data, stop_before_pixels=True, force=True, specific_tags=tags)
+        return dcmread(data, stop_before_pixels=True, force=True, specific_tags=tags)
 
 
 @lru_cache(maxsize=256)
@@ -328,7 +328,7 @@ def parse_file(name: str, content: bytes) -> pydicom.Dataset:
         raise NotDicom(name)
     try:
         with _quietly():
-            dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+            dataset = dcmread(io.BytesIO(content), force=True)
             known = any(tag in dataset for tag in (0x00080016, 0x00080018, 0x00080060, 0x00280010, 0x00041220))
     except InvalidDicomError as error:
         raise NotDicom(name) from error

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pydicom
 
+from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import MissingPackageError, StoreError
 from dicom_ml.stores.dicomweb import Sent
 
@@ -110,7 +111,7 @@ class Node:
         kinds: dict[str, tuple[str, str, str]] = {}
         for path in files:
             try:
-                head = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
+                head = dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
                 kinds[path] = (
                     str(head.SOPClassUID), str(head.file_meta.TransferSyntaxUID), str(head.SOPInstanceUID),
                 )  # fmt: skip

@@ -12,7 +12,7 @@ import pydicom
 
 from dicom_ml.encoding.codecs import is_encapsulated
 from dicom_ml.encoding.frames import FrameIndex
-from dicom_ml.encoding.untrusted import understood
+from dicom_ml.encoding.untrusted import dcmread, understood
 from dicom_ml.viewer.library import Library
 
 __all__ = ["Instances"]
@@ -87,7 +87,7 @@ class Instances:
                 return self._kept[path]
         with warnings.catch_warnings(), understood(path):
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path)
+            dataset = dcmread(path)
         with self._lock:
             self._kept[path] = dataset
             while len(self._kept) > _KEPT:

@@ -264,7 +264,7 @@ def _head(path: Path) -> _Head:
 
 
 def _head_by_pydicom(path: Path, size: int) -> _Head:
-    from pydicom import dcmread
+    from dicom_ml.encoding.untrusted import dcmread
 
     try:
         found = dcmread(path, stop_before_pixels=True)

@@ -105,8 +105,9 @@ def _take_apart(name: str, data: memoryview) -> Image:
     tag, (_, offset, length) = view.pixels
     end = offset + length if length != UNDEFINED else _end_of_fragments(name, data, offset)
     if view.implicit:
-        from pydicom import dcmread
         from pydicom.filereader import read_dataset
+
+        from dicom_ml.encoding.untrusted import dcmread
 
         before = _encoded(dcmread(name, stop_before_pixels=True))
         character_set = view.texts(0x00080005)
@@ -204,7 +205,7 @@ def _encoded(dataset: Dataset, character_set: str | None = None) -> Elements:
 
 def _by_pydicom(name: str) -> Image:
     """Files in big endian, deflated, or out of order: parsed by pydicom, in memory."""
-    from pydicom import dcmread
+    from dicom_ml.encoding.untrusted import dcmread
 
     dataset = dcmread(name)
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))

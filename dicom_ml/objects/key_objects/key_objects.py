@@ -231,7 +231,7 @@ class KeyObjects:
     @property
     def dataset(self) -> Dataset:
         """The document as a pydicom Dataset."""
-        from pydicom import dcmread
+        from dicom_ml.encoding.untrusted import dcmread
 
         return dcmread(io.BytesIO(self._bytes))
 
@@ -290,7 +290,7 @@ def _identical(stored: StoredDocument) -> list[Reference]:
     """Identical Documents Sequence."""
     if 0x0040A525 not in stored.view:
         return []
-    from pydicom import dcmread
+    from dicom_ml.encoding.untrusted import dcmread
 
     ds = dcmread(io.BytesIO(stored.data), specific_tags=["IdenticalDocumentsSequence"])
     return [

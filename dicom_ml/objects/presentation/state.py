@@ -409,7 +409,7 @@ class PresentationState:
     @property
     def dataset(self) -> Dataset:
         """The state as a pydicom Dataset."""
-        from pydicom import dcmread
+        from dicom_ml.encoding.untrusted import dcmread
 
         return dcmread(io.BytesIO(self._bytes), force=True)
 

@@ -380,7 +380,7 @@ class Report:
     @property
     def dataset(self) -> Dataset:
         """The document as a pydicom Dataset."""
-        from pydicom import dcmread
+        from dicom_ml.encoding.untrusted import dcmread
 
         return dcmread(io.BytesIO(self._bytes))
 

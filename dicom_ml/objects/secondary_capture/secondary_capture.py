@@ -285,7 +285,7 @@ class SecondaryCapture:
     @property
     def dataset(self) -> Dataset:
         """The whole object as a pydicom Dataset."""
-        from pydicom import dcmread
+        from dicom_ml.encoding.untrusted import dcmread
 
         return dcmread(io.BytesIO(self._stored.data), force=True)
 

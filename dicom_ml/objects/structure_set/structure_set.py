@@ -345,7 +345,9 @@ def read_structure_set(path: str | os.PathLike[str] | Dataset) -> StructureSet:
     FileError
         If it is no structure set, or contradicts itself.
     """
-    from pydicom import Dataset, dcmread
+    from pydicom import Dataset
+
+    from dicom_ml.encoding.untrusted import dcmread
 
     name = "structure set" if isinstance(path, Dataset) else Path(path).name
     try:

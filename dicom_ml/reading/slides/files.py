@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import FrameInfo, is_encapsulated
 from dicom_ml.encoding.frames import FrameIndex
+from dicom_ml.encoding.unpacking import opened_zip, read_member, zip_members
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.reading.files import Candidate, expand
 from dicom_ml.reading.headers import parse_file
@@ -98,14 +99,12 @@ class SlideFile:
         assert self.path is not None
         try:
             if self.member is not None and self.size < 0:
-                with zipfile.ZipFile(self.path) as archive:
-                    return memoryview(archive.read(self.member))
+                with opened_zip(self.path) as archive:
+                    return memoryview(read_member(archive, archive.getinfo(self.member)))
             with open(self.path, "rb") as handle:
                 if os.fstat(handle.fileno()).st_size == 0:
                     return memoryview(b"")
                 view = memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, KeyError) as error:
-            raise FileError(f"{self.name} cannot be unpacked: {error}") from error
         except (OSError, ValueError) as error:
             raise FileError(f"{self.name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
         if self.member is None:
@@ -299,19 +298,12 @@ def _is_zip(path: str) -> bool:
 def _members(path: str) -> Iterator[SlideFile]:
     path = os.path.abspath(path)
     stamp = _stamp(path)
-    try:
-        with zipfile.ZipFile(path) as archive, open(path, "rb") as handle:
-            for info in sorted(archive.infolist(), key=lambda item: item.filename):
-                name = info.filename.rsplit("/", 1)[-1]
-                # macOS adds resource forks under names that look like the files they belong to
-                if info.is_dir() or name.startswith(".") or name.upper() == "DICOMDIR" or "__MACOSX/" in info.filename:
-                    continue
-                offset, size = 0, -1
-                if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
-                    handle.seek(info.header_offset)
-                    local = handle.read(_ZIP_LOCAL_HEADER)
-                    skipped = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
-                    offset, size = info.header_offset + _ZIP_LOCAL_HEADER + skipped, info.file_size
-                yield SlideFile(f"{path}:{info.filename}", path, info.filename, offset, size, key=stamp)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise FileError(f"{path} cannot be unpacked: {error}") from error
+    with opened_zip(path) as archive, open(path, "rb") as handle:
+        for info in zip_members(archive, path):
+            offset, size = 0, -1
+            if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+                handle.seek(info.header_offset)
+                local = handle.read(_ZIP_LOCAL_HEADER)
+                skipped = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+                offset, size = info.header_offset + _ZIP_LOCAL_HEADER + skipped, info.file_size
+            yield SlideFile(f"{path}:{info.filename}", path, info.filename, offset, size, key=stamp)

@@ -15,7 +15,7 @@ import pydicom
 from dicom_ml.encoding.codecs import FrameInfo
 from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, Place, items_of
 from dicom_ml.encoding.functional_groups import read_frame_groups, read_item
-from dicom_ml.encoding.untrusted import reason_of
+from dicom_ml.encoding.untrusted import dcmread, reason_of
 from dicom_ml.errors import CodecError, DicomMLWarning, FileError
 from dicom_ml.reading.headers import decimals, parse_items, read_header
 from dicom_ml.reading.slides.files import PixelPlace, SlideFile
@@ -176,7 +176,7 @@ class SlideImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             head = io.BytesIO(bytes(content))
-            return copied_attributes(pydicom.dcmread(head, stop_before_pixels=True, force=True))
+            return copied_attributes(dcmread(head, stop_before_pixels=True, force=True))
 
 
 @dataclass(frozen=True)
