@@ -210,7 +210,7 @@ class Annotations:
     @property
     def dataset(self) -> Dataset:
         """The whole object as a pydicom Dataset."""
-        from pydicom import dcmread
+        from dicom_ml.encoding.untrusted import dcmread
 
         head, parts = self._parts()
         whole = io.BytesIO(b"".join([head, *(p if isinstance(p, bytes) else np.asarray(p).tobytes() for p in parts)]))
@@ -358,8 +358,10 @@ def read_annotations(path: str | os.PathLike[str]) -> Annotations:
 
 def _lean(data: Buffer) -> bytes:
     """The file as pydicom writes it, where it is in an encoding that is not walked (deflated, big endian)."""
-    from pydicom import dcmread, dcmwrite
+    from pydicom import dcmwrite
     from pydicom.uid import ExplicitVRLittleEndian
+
+    from dicom_ml.encoding.untrusted import dcmread
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -371,7 +373,7 @@ def _lean(data: Buffer) -> bytes:
 
 
 def _read(data: Buffer, name: str) -> Annotations:
-    from pydicom import dcmread
+    from dicom_ml.encoding.untrusted import dcmread
 
     view = FileView(data)
     sop_class = view.text(0x00080016)
@@ -425,10 +427,7 @@ def _read_group(data: Buffer, start: int, end: int, implicit: bool, kind: str) -
     if GRAPHICS.get(graphic, 0) is None:
         if _INDICES not in places:
             raise FileError(f"{graphic} items have no Long Primitive Point Index List")
-        indices = _array(data, places[_INDICES], "<u4").astype(np.int64) - 1
-        if (indices % columns).any():
-            raise FileError("the Long Primitive Point Index List points into the middle of points")
-        offsets = indices // columns
+        offsets = _first_points(_array(data, places[_INDICES], "<u4"), columns)
     group = AnnotationGroup(
         label=str(ds.get("AnnotationGroupLabel") or "Group")[:64],
         type=_code(ds, "AnnotationPropertyTypeCodeSequence"),
@@ -448,6 +447,19 @@ def _read_group(data: Buffer, start: int, end: int, implicit: bool, kind: str) -
         measured = tuple(_read_measurements(data, places[_MEASURES], implicit, len(group)))
         object.__setattr__(group, "measurements", measured)
     return group
+
+
+def _first_points(indices: Array, columns: int) -> Array:
+    """Number of each item's first point, from its first coordinate, which is counted from 1."""
+    if columns == 2:  # all are odd, and half of them is the point
+        sound = bool(np.bitwise_and.reduce(indices) & 1)
+        offsets = (indices >> 1).astype(np.int64)
+    else:
+        offsets, rest = np.divmod(indices.astype(np.int64) - 1, columns)
+        sound = not rest.any()
+    if not sound:
+        raise FileError("the Long Primitive Point Index List points into the middle of points")
+    return offsets
 
 
 def _array(data: Buffer, place: tuple[int, int], dtype: str) -> Array:

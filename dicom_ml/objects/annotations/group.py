@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code, parse_code, parse_unit
+from dicom_ml.encoding.thread_pool import parallel_for
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.algorithm import Algorithm, check_text
 
@@ -21,7 +23,23 @@ Array = npt.NDArray[Any]
 GRAPHICS: dict[str, int | None] = {"POINT": 1, "POLYLINE": None, "POLYGON": None, "ELLIPSE": 4, "RECTANGLE": 4}
 _LEAST = {"POLYLINE": 2, "POLYGON": 3}
 _LARGEST = 1e12  # coordinate, pixels or mm; damaged files hold larger ones, whose squares are no numbers
+_BLOCK = 1 << 18
 _ANATOMY = Code("91723000", "SCT", "Anatomical structure")
+
+
+def _check_coordinates(points: Array) -> None:
+    """Refuse coordinates that are no numbers, or beyond all slides; a block that stays in the cache at a time."""
+    flat = points.reshape(-1)
+
+    def check(start: int) -> None:
+        block = flat[start : start + _BLOCK]
+        for extreme in (float(block.min()), float(block.max())):
+            if not math.isfinite(extreme):
+                raise EncodingError("points hold values that are not finite numbers")
+            if abs(extreme) > _LARGEST:
+                raise EncodingError(f"points hold coordinates of up to {abs(extreme):g}: no slide is that large")
+
+    parallel_for(check, range(0, len(flat), _BLOCK), None if len(flat) > 16 * _BLOCK else 1)
 
 
 @dataclass(frozen=True)
@@ -108,11 +126,7 @@ class AnnotationGroup:
         if points.ndim != 2 or points.shape[1] not in (2, 3) or len(points) == 0 or points.dtype.kind not in "iuf":
             raise EncodingError(f"points are numbers of shape (P, 2) or (P, 3), found {points.shape}, {points.dtype}")
         points = np.ascontiguousarray(points, dtype="<f4" if points.dtype == np.float32 else "<f8")
-        largest = max(abs(float(points.min())), abs(float(points.max())))
-        if not np.isfinite(largest):
-            raise EncodingError("points hold values that are not finite numbers")
-        if largest > _LARGEST:
-            raise EncodingError(f"points hold coordinates of up to {largest:g}: no slide is that large")
+        _check_coordinates(points)
         if self.z is not None and points.shape[1] == 3:
             raise EncodingError("points with a z of their own do not share one; leave z out, or the third column")
         set_(self, "points", points)
@@ -131,11 +145,15 @@ class AnnotationGroup:
         if self.offsets is None:
             raise EncodingError(f"{self.graphic} items vary in length; pass offsets: the first point of each")
         offsets = np.ascontiguousarray(self.offsets, dtype=np.int64)
-        lengths = np.diff(np.append(offsets, count))
-        if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or lengths.min() < _LEAST[self.graphic]:
+        shortest = 0
+        if offsets.ndim == 1 and len(offsets):
+            shortest = count - int(offsets[-1])
+            if len(offsets) > 1:
+                shortest = min(shortest, int(np.diff(offsets).min()))
+        if shortest < _LEAST[self.graphic] or offsets[0] != 0:
             raise EncodingError(
                 f"offsets begin at 0 and rise by at least {_LEAST[self.graphic]} points an item, up to {count} points; "
-                f"found {offsets[:5].tolist()}..., the shortest item has {int(lengths.min()) if len(lengths) else 0}"
+                f"found {offsets[:5].tolist()}..., the shortest item has {shortest}"
             )
         return offsets
 

@@ -168,6 +168,31 @@ def test_files_that_contradict_themselves(tmp_path):
         dml.read_annotations(tmp_path / "c.dcm")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2e12])
+@pytest.mark.parametrize("place", [0, 1_000_000, 2_999_999])
+def test_one_bad_coordinate_among_many(value, place):
+    points = np.zeros((3_000_000, 2), np.float32)
+    points[place, 1] = value
+    with pytest.raises(dml.EncodingError, match=r"finite|no slide"):
+        dml.AnnotationGroup("Many", graphic="point", points=points, **NUCLEUS)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("wrong", [0, 2, -1])
+def test_first_points_that_are_none(tmp_path, dims, wrong):
+    """The list counts coordinates from 1, so that each entry is the first coordinate of a point."""
+    made = dml.Annotations.from_groups([group(dims=dims)], source=slide_source())
+    ds = made.dataset
+    item = ds.AnnotationGroupSequence[0]
+    index = np.frombuffer(item.LongPrimitivePointIndexList, "<u4").copy()
+    np.testing.assert_array_equal((index - 1) // dims, made.groups[0].offsets)
+    index[3] = wrong if wrong >= 0 else index[3] + 1
+    item.LongPrimitivePointIndexList = index.tobytes()
+    ds.save_as(tmp_path / "b.dcm")
+    with pytest.raises(dml.FileError, match="middle of points"):
+        dml.read_annotations(tmp_path / "b.dcm")
+
+
 CASES = {
     "polygon": {},
     "point": {"graphic": "point"},
