@@ -15,7 +15,7 @@ from dicom_ml.errors import FileError
 from dicom_ml.reading.files import Candidate
 from dicom_ml.reading.headers import Header, NotDicom, read_header
 
-__all__ = ["Entry", "read_entry"]
+__all__ = ["Entry", "changed_at", "read_entry"]
 
 _SERIES, _INSTANCE, _CLASS = 0x0020000E, 0x00081155, 0x00081150
 #: Sequences at the top of a data set that say to which other instances it refers.
@@ -36,6 +36,7 @@ _REFERRING = {
     0x300C0060: "structure set",
 }
 _DEEPEST = 12
+_MOST = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -47,7 +48,9 @@ class Entry:
     folder, name : str
         Relative to the archive's root.
     size, changed : int
-        Bytes, and time of the last change in ns since the epoch: what tells whether the file is still the same.
+        Bytes, and :func:`changed_at`: what tells whether the file is still the same.
+    modified : int
+        Time of the last change of its content, in ns since the epoch.
     status : {"dicom", "other", "broken", "gone"}
     problem : str
         Why a broken file cannot be indexed.
@@ -61,10 +64,21 @@ class Entry:
     name: str
     size: int = -1
     changed: int = -1
+    modified: int = -1
     status: str = "dicom"
     problem: str = ""
     facts: dict[str, str | int | None] = field(default_factory=dict)
     references: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def changed_at(status: os.stat_result) -> int:
+    """A number that is another one once a file has changed, in ns.
+
+    It is the sum of two times. That of the content alone may be set to what it was, by whoever copies files with their
+    times; that of the last change to the file cannot, but counts for nothing on some network file systems. Neither has
+    to grow: a clock may be put back.
+    """
+    return (status.st_mtime_ns + status.st_ctime_ns) & _MOST  # an odd clock may set times that no database takes
 
 
 def read_entry(root: str, folder: str, name: str) -> Entry:
@@ -76,16 +90,16 @@ def read_entry(root: str, folder: str, name: str) -> Entry:
     entry = Entry(folder, name)
     try:
         before = os.stat(path)
-    except OSError:
-        entry.status = "gone"
-        return entry
-    try:
         header = read_header(Candidate(os.path.join(folder, name), path))
         entry.facts = _facts(header)
         entry.references = list(_references(header))
+    except OSError as error:
+        return _unreadable(entry, error)
     except NotDicom:
         entry.status = "other"
     except FileError as error:
+        if isinstance(error.__cause__, OSError):
+            return _unreadable(entry, error.__cause__)
         entry.status, entry.problem = "broken", str(error)
     except Exception as error:  # one file must not end the scan of a million
         entry.status, entry.problem = "broken", f"{os.path.join(folder, name)}: {type(error).__name__}"
@@ -94,9 +108,19 @@ def read_entry(root: str, folder: str, name: str) -> Entry:
     except OSError:
         entry.status = "gone"
         return entry
-    entry.size, entry.changed = after.st_size, after.st_mtime_ns
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    entry.size, entry.changed, entry.modified = after.st_size, changed_at(after), after.st_mtime_ns
+    if (before.st_size, changed_at(before)) != (entry.size, entry.changed):
         entry.changed = -1
+    return entry
+
+
+def _unreadable(entry: Entry, error: OSError) -> Entry:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        entry.status = "gone"
+        return entry
+    # the disk or the network may be to blame, so no true time is kept and the next scan tries again
+    entry.status, entry.changed = "broken", -2
+    entry.problem = f"{os.path.join(entry.folder, entry.name)} cannot be read: {error.strerror}"
     return entry
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dicom_ml.errors import FileError
 from dicom_ml.reading.index.database import Database
-from dicom_ml.reading.index.entries import Entry
+from dicom_ml.reading.index.entries import Entry, changed_at
 from dicom_ml.reading.index.index import Index
 from dicom_ml.reading.index.readers import File, read_entries
 
@@ -20,6 +20,7 @@ _STAMP_NS = 2_000_000_000
 #: How often folders and files that change under the scan are looked at again.
 _ROUNDS = 4
 _MOST_WORKERS = 8
+_GONE, _UNKNOWN = -1, -2
 _SIDE_FILES = ("", "-journal", "-wal", "-shm")
 
 
@@ -91,6 +92,8 @@ class _Scan:
         self._known = database.folders()
         #: Folders seen, with the time of their last change as it was when they were listed.
         self._stamps: dict[str, int] = {}
+        #: Folders that could not be listed: nobody knows what has become of those below them.
+        self._closed: set[str] = set()
         self.numbers = {"read": 0, "unchanged": 0, "removed": 0}
 
     def run(self, workers: int) -> dict[str, int]:
@@ -101,8 +104,13 @@ class _Scan:
             if not todo:
                 break
         for folder in self._known - self._stamps.keys():
+            if self._is_below_closed(folder):
+                continue
             self.numbers["removed"] += self.database.forget_folder(folder)
         return self.numbers
+
+    def _is_below_closed(self, folder: str) -> bool:
+        return any(shut in (".", folder) or folder.startswith(shut + os.sep) for shut in self._closed)
 
     def _pass(self, folders: list[str], workers: int) -> None:
         unsteady: list[File] = []
@@ -111,7 +119,7 @@ class _Scan:
             for entry in entries:
                 if entry.changed == -1 and entry.status != "gone":
                     unsteady.append((entry.folder, entry.name))
-                elif entry.changed > settled:
+                elif entry.modified > settled:
                     entry.changed = -1  # so that the next scan reads it again
             self._put(entries)
         for entries in read_entries(self.root, unsteady, 1):
@@ -125,8 +133,10 @@ class _Scan:
     def _stamp(self, folder: str) -> int:
         try:
             return os.stat(os.path.join(self.root, folder)).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return _GONE
         except OSError:
-            return -1
+            return _UNKNOWN
 
     def _changed(self, folders: list[str]) -> Iterator[File]:
         """Files that are new or have changed, of folders and those below them that were not seen yet."""
@@ -138,13 +148,15 @@ class _Scan:
                 with os.scandir(os.path.join(self.root, folder)) as entries:
                     children = sorted(entries, key=lambda entry: entry.name)
             except OSError as error:
-                if self._stamp(folder) == -1:  # gone since its parent was listed
+                if self._stamp(folder) == _GONE:  # gone since its parent was listed
                     self._stamps.pop(folder, None)
                     continue
                 problem = f"the folder {folder} cannot be read: {error.strerror}"
                 self.database.put([Entry(folder, ".", status="broken", problem=problem)])
                 self._stamps[folder] = stamp
+                self._closed.add(folder)
                 continue
+            self._closed.discard(folder)
             self._stamps[folder] = stamp
             known = self.database.files_of(folder) if folder in self._known else {}
             self._known.add(folder)
@@ -166,10 +178,13 @@ class _Scan:
                     if not child.is_file():
                         continue
                     status = child.stat()
+                except FileNotFoundError:
+                    continue
                 except OSError:
+                    there.add(child.name)  # it is there, and cannot be looked at now
                     continue
                 there.add(child.name)
-                if known.get(child.name) == (status.st_size, status.st_mtime_ns):
+                if known.get(child.name) == (status.st_size, changed_at(status)):
                     self.numbers["unchanged"] += 1
                 else:
                     yield folder, child.name
