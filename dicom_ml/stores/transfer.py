@@ -15,13 +15,15 @@ from dicom_ml.encoding.writer import atomic_file, save_dataset
 from dicom_ml.errors import StoreError
 from dicom_ml.stores.addresses import is_address, kind_of, printable
 from dicom_ml.stores.dicomweb import Sent, open_dicomweb, parse_resource
-from dicom_ml.stores.dimse import parse_node
+from dicom_ml.stores.dimse import Node, parse_node
 from dicom_ml.stores.opening import open_store
 
 __all__ = ["Fetched", "fetch", "send"]
 
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")
 _CONNECTIONS = 4
+#: How often a node is asked for a series of which nothing more comes.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -196,16 +198,37 @@ def _fetch_dimse(
         came.add(uid)
         told(1)
 
-    # a series of which all is there is not asked for again
+    broken: list[str] = []
     for uid in every:
-        if any(of_series[sop] == uid and sop not in before for sop in wanted):
-            node.get(study, uid, keep, sorted(classes) or _storage_classes())
+        paths = [_named(folder, sop) for sop in wanted if of_series[sop] == uid]
+        problem = _get_series(node, study, uid, keep, sorted(classes) or _storage_classes(), paths)
+        broken += [problem] if problem else []
     missing = sorted(uid for uid in wanted if not _named(folder, uid).exists())
     files = tuple(_named(folder, uid) for uid in sorted(wanted) if uid not in missing)
-    problems = tuple(f"{node} did not give instance {uid}" for uid in missing)
+    problems = (*broken, *(f"{node} did not give instance {uid}" for uid in missing))
     if not files:
         raise StoreError(problems[0])
     return Fetched(folder, files, len(files) - len(before), problems)
+
+
+def _get_series(
+    node: Node, study: str, series: str, keep: Callable[[pydicom.Dataset], None], classes: list[str], paths: list[Path]
+) -> str:
+    """Ask for a series until all of it is there, or nothing more comes; why it does not.
+
+    A series of which all is there is not asked for. An association that breaks is made anew, and what had come stays.
+    """
+    problem, failures = "", 0
+    while failures < _ATTEMPTS:
+        missing = sum(not path.exists() for path in paths)
+        if not missing:
+            return ""
+        try:
+            node.get(study, series, keep, classes)
+        except StoreError as error:
+            problem = str(error)
+        failures = 0 if sum(not path.exists() for path in paths) < missing else failures + 1
+    return problem
 
 
 def _storage_classes() -> list[str]:

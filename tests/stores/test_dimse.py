@@ -21,6 +21,7 @@ class Peer:
     def __init__(self) -> None:
         self.stored: list[str] = []
         self.abort_after = -1
+        self.breaks: list[int] = []  # how many instances each C-GET gives before it breaks off
         self.status = 0
         self.files: list[Path] = []
 
@@ -52,8 +53,12 @@ class Peer:
         yield 0x0000, None
 
     def get(self, event: Any) -> Iterator[Any]:
+        breaks = self.breaks.pop(0) if self.breaks else len(self.files)
         yield len(self.files)
-        for path in self.files:
+        for number, path in enumerate(self.files):
+            if number == breaks:
+                event.assoc.abort()
+                return
             yield 0xFF00, pydicom.dcmread(path)
 
 
@@ -137,6 +142,20 @@ def test_fetch(ct, peer, tmp_path):
     done.files[0].unlink()
     assert fetch(address, tmp_path / "copy", study=study).new == 1
     assert fetch(address, tmp_path / "copy", study=study).new == 0
+
+
+def test_a_fetch_that_breaks_off_asks_again(ct, peer, tmp_path):
+    state, address = peer
+    state.files, state.breaks = sorted(ct.iterdir()), [2, 0, 4]
+    study = str(pydicom.dcmread(state.files[0]).StudyInstanceUID)
+    done = fetch(address, tmp_path / "copy", study=study)
+    assert done.new == 6 and not done.problems and state.breaks == []
+    state.breaks = [3] * 4
+    some = fetch(address, tmp_path / "some", study=study)
+    assert len(some.files) == 3 and "C-GET" in some.problems[0] and len(some.problems) == 4
+    state.breaks = [0] * 3
+    with pytest.raises(dml.StoreError, match="C-GET"):
+        fetch(address, tmp_path / "none", study=study)
 
 
 @pytest.mark.parametrize(
