@@ -7,18 +7,15 @@ So a forked process (a worker of a torch DataLoader, as a rule) has a process of
 from __future__ import annotations
 
 import os
-import pickle
-import subprocess
-import sys
 import threading
 from typing import Any
 
+from dicom_ml.encoding.calls import CallProcess, ProcessEnded
 from dicom_ml.errors import StoreError
 
-__all__ = ["Helper", "forked", "main", "used_here"]
+__all__ = ["Helper", "forked", "used_here"]
 
 _used_in: int | None = None
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from dicom_ml.stores.helper import main; main()"
 
 
 def used_here() -> None:
@@ -43,7 +40,7 @@ class Helper:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = CallProcess()
 
     def ask(self, method: str, *values: Any) -> Any:
         """Answer of a method of the store.
@@ -56,37 +53,11 @@ class Helper:
         if self._pid != os.getpid():
             self._forget()  # the parent's process is not ours to ask
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", _PROGRAM, *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-                )
-            process = self._process
-            assert process.stdin is not None and process.stdout is not None
             try:
-                pickle.dump((self._store, method, values), process.stdin)
-                process.stdin.flush()
-                answer = pickle.load(process.stdout)
-            except (OSError, EOFError, pickle.UnpicklingError) as error:
-                process.kill()
-                process.wait()
+                return self._process.call(_ask, self._store, method, values)
+            except ProcessEnded as error:
                 raise StoreError(f"the process that reads from {self._store!r} ended") from error
-        if isinstance(answer, StoreError):
-            raise answer
-        return answer
 
 
-def main() -> None:
-    """Answer until the input ends."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get among the answers
-    while True:
-        try:
-            store, method, values = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        try:
-            answer = getattr(store, method)(*values)
-        except StoreError as error:
-            answer = error
-        pickle.dump(answer, answers)
-        answers.flush()
+def _ask(store: Any, method: str, values: tuple[Any, ...]) -> Any:
+    return getattr(store, method)(*values)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
+from dicom_ml.encoding.calls import CallProcess, ProcessEnded
 from dicom_ml.reading.index.entries import Entry, read_entry
 
 __all__ = ["read_entries"]
@@ -36,9 +34,13 @@ def read_entries(root: str, files: Iterable[File], workers: int) -> Iterator[lis
     first = list(islice(stream, _FEW))
     if workers < 2 or len(first) < _FEW:
         for batch in _batches(chain(first, stream)):
-            yield [read_entry(root, *file) for file in batch]
+            yield _read(root, batch)
         return
     yield from _by_processes(root, _batches(chain(first, stream)), workers)
+
+
+def _read(root: str, files: list[File]) -> list[Entry]:
+    return [read_entry(root, *file) for file in files]
 
 
 def _batches(files: Iterator[File]) -> Iterator[list[File]]:
@@ -77,60 +79,25 @@ def _taken(done: queue.Queue[list[Entry] | Exception]) -> list[Entry]:
 
 
 def _feed(root: str, todo: queue.Queue[list[File] | None], done: queue.Queue[list[Entry] | Exception]) -> None:
-    process: subprocess.Popen[bytes] | None = None
+    process = CallProcess()
     try:
         while (batch := todo.get()) is not None:
-            if process is None or process.poll() is not None:
-                process = _start(root)
-            entries = _ask(process, batch)
-            if entries is None:  # the process died: find the file that it died of, one at a time
-                entries = []
-                for file in batch:
-                    if process.poll() is not None:
-                        process = _start(root)
-                    entries += _ask(process, [file]) or [_fatal(*file)]
+            try:
+                entries = process.call(_read, root, batch)
+            except ProcessEnded:  # find the file that it died of, one at a time
+                entries = [entry for file in batch for entry in _alone(process, root, file)]
             done.put(entries)
     except Exception as error:
         done.put(error)
     finally:
-        if process is not None:
-            _stop(process)
+        process.close()
 
 
-def _start(root: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *sys.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    pickle.dump(root, process.stdin)
-    return process
-
-
-# as this process finds modules, so does the other
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from dicom_ml.reading.index.worker import main; main()"
-
-
-def _ask(process: subprocess.Popen[bytes], files: list[File]) -> list[Entry] | None:
-    assert process.stdin is not None and process.stdout is not None
+def _alone(process: CallProcess, root: str, file: File) -> list[Entry]:
     try:
-        pickle.dump(files, process.stdin)
-        process.stdin.flush()
-        entries: list[Entry] = pickle.load(process.stdout)
-        return entries
-    except (OSError, EOFError, pickle.UnpicklingError):
-        process.kill()
-        process.wait()
-        return None
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        process.stdin.close()
-    except OSError:
-        pass
-    process.stdout.close()
-    process.wait()
+        return process.call(_read, root, [file])
+    except ProcessEnded:
+        return [_fatal(*file)]
 
 
 def _fatal(folder: str, name: str) -> Entry:

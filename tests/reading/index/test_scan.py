@@ -153,20 +153,16 @@ def test_several_processes_find_the_same(archive, monkeypatch):
     assert several.counts() == one.counts()
 
 
+def read_but_die_of_one(root, files):
+    if any(name == "liver.seg.dcm" and "case1" in folder for folder, name in files):
+        os._exit(9)
+    return readers._read(root, files)  # in the process that reads, the real one
+
+
 def test_a_file_that_kills_its_reader_is_named(archive, monkeypatch):
     monkeypatch.setattr(readers, "_FEW", 3)
     monkeypatch.setattr(readers, "_BATCH", 4)
-    deadly = (
-        "import os, sys; sys.path[:] = sys.argv[1:]\n"
-        "from dicom_ml.reading.index import worker\n"
-        "real = worker.read_entry\n"
-        "def read(root, folder, name):\n"
-        "    if name == 'liver.seg.dcm' and 'case1' in folder: os._exit(9)\n"
-        "    return real(root, folder, name)\n"
-        "worker.read_entry = read\n"
-        "worker.main()\n"
-    )
-    monkeypatch.setattr(readers, "_PROGRAM", deadly)
+    monkeypatch.setattr(readers, "_read", read_but_die_of_one)
     index = dml.scan(archive, workers=2)
     assert [p["problem"] for p in index.problems()] == ["case1/liver.seg.dcm: the process that read it died"]
     assert index.counts()["instances"] == 9
