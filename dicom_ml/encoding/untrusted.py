@@ -21,7 +21,7 @@ from dicom_ml.errors import DicomMLError, FileError
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
-__all__ = ["dcmread", "inflated", "of_its_file", "reason_of", "understood"]
+__all__ = ["check_deflated", "dcmread", "inflated", "of_its_file", "reason_of", "understood"]
 
 _QUOTED = re.compile(r"b?'[^']*'|b?\"[^\"]*\"")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -84,9 +84,9 @@ def dcmread(source: Any, **options: Any) -> FileDataset:
 
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as handle:
-            _check_deflated(handle, os.path.basename(os.fspath(source)))
+            check_deflated(handle, os.path.basename(os.fspath(source)))
     else:
-        _check_deflated(source, os.path.basename(str(getattr(source, "name", None) or "the file")))
+        check_deflated(source, os.path.basename(str(getattr(source, "name", None) or "the file")))
     return pydicom.dcmread(source, **options)
 
 
@@ -107,7 +107,7 @@ def inflated(packed: bytes | memoryview, most: int, wbits: int = zlib.MAX_WBITS)
     return content + inflater.flush()
 
 
-def _check_deflated(file: BinaryIO, name: str) -> None:
+def check_deflated(file: BinaryIO, name: str) -> None:
     """Raise FileError where a deflated data set (PS3.5 A.5) expands past the limit; the file stays where it is."""
     start = file.tell()
     try:

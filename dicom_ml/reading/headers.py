@@ -361,8 +361,10 @@ def _header(
     frames = text(0x00280008)
     try:
         count = int(float(frames)) if frames else 1
-    except ValueError as error:
-        raise FileError(f"{candidate.name}: NumberOfFrames is {frames!r}; expected a whole number") from error
+        if count < 0:
+            raise ValueError("it is negative")
+    except (ValueError, OverflowError) as error:
+        raise FileError(f"{candidate.name}: NumberOfFrames is {frames[:40]!r}; expected a whole number") from error
     return Header(
         candidate=candidate,
         view=view,

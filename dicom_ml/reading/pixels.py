@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import FrameInfo, get_decoder, is_encapsulated
+from dicom_ml.encoding.codecs.codestream import check_expansion
 from dicom_ml.encoding.codecs.samples import fit_native
 from dicom_ml.encoding.frames import FrameIndex
 from dicom_ml.encoding.thread_pool import parallel_for
@@ -66,6 +67,11 @@ def check_pixels(header: Header) -> FrameInfo:
                 f"{header.name}: {header.frames} frame(s) of {info.rows} x {info.columns} with {info.bits_allocated} "
                 f"bits need {needed} bytes of pixel data, {there} are there: {cause}"
             )
+    elif header.in_place:
+        try:
+            check_expansion(max(header.view.size - offset, 0), info, header.frames)
+        except CodecError as error:
+            raise CodecError(f"{header.name}: {error}") from error
     return info
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -256,17 +257,17 @@ def _read(
     even = all(offset == slot for offset, slot in zip(layout.offsets, layout.slots, strict=True))
     filled = tuple(sorted(set(range(layout.count)) - set(layout.slots)))
     if gaps != "interpolate" or (even and not filled):
-        out = np.empty((layout.count, *size), dtype)
+        out = _room((layout.count, *size), dtype)
         for slot in filled:
             out[slot] = np.clip(fill, np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "iu" else fill
         slots = layout.slots
         jobs = [PlaneJob(p, v, s) for p, v, s in zip(layout.planes, maps, slots, strict=True)]
         read_planes(jobs, out, threads)
         return out, filled
-    measured = np.empty((len(layout.planes), *size), np.float64 if dtype.itemsize > 4 else np.float32)
+    measured = _room((len(layout.planes), *size), np.dtype(np.float64 if dtype.itemsize > 4 else np.float32))
     jobs = [PlaneJob(p, v, i) for i, (p, v) in enumerate(zip(layout.planes, maps, strict=True))]
     read_planes(jobs, measured, threads)
-    out = np.empty((layout.count, *size), dtype)
+    out = _room((layout.count, *size), dtype)
     made = []
     for slot in range(layout.count):
         after = min(int(np.searchsorted(layout.offsets, slot - 1e-6)), len(layout.planes) - 1)
@@ -280,6 +281,18 @@ def _read(
             made.append(slot)
         out[slot] = np.rint(mixed) if dtype.kind in "iu" else mixed
     return out, tuple(made)
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """An empty array, or an error that says how much was wanted."""
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError) as error:
+        wanted = math.prod(shape) * dtype.itemsize
+        raise SeriesError(
+            f"a volume of {' x '.join(map(str, shape))} {dtype} values needs {wanted / 1e9:.1f} GB of memory, which "
+            "are not to be had; read fewer files, or pass a smaller dtype"
+        ) from error
 
 
 # ---------------------------------------------------------------------- the record

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dicom_ml.errors import CodecError, DicomMLError
 
 from .base import Array, Buffer, FrameCodec, FrameInfo
+from .codestream import check_expansion
 from .registry import (
     COMPRESSIONS,
     decodable_syntaxes,
@@ -80,6 +81,8 @@ def decode_frame(
         raise ValueError(f"color is {color!r}; expected 'stored' or 'rgb'")
     codec = get_decoder(info.transfer_syntax_uid)
     try:
+        if is_encapsulated(info.transfer_syntax_uid):
+            check_expansion(len(data), info)
         if out is not None:
             codec.decode_into(data, info, out, rgb=color == "rgb")
             return out

@@ -19,6 +19,7 @@ __all__ = [
     "J2kHeader",
     "JpegHeader",
     "check_end",
+    "check_expansion",
     "check_size",
     "check_tile_parts",
     "has_end",
@@ -28,6 +29,18 @@ __all__ = [
 
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+#: Decoded bytes that may come of any frame, however few bytes encode it.
+_ALWAYS = 64 << 20
+#: Decoded bytes that a byte encodes at most: two bytes of RLE are 128, a byte of deflate is 1032 (each perhaps 8
+#: samples of one bit), four blocks of 64 samples take a byte of Huffman codes. The others have no bound, but a use.
+_MOST_OF_A_BYTE = {
+    "1.2.840.10008.1.2.5": 64,
+    "1.2.840.10008.1.2.8.1": 8 * 1040,
+    "1.2.840.10008.1.2.4.50": 512,
+    "1.2.840.10008.1.2.4.57": 512,
+    "1.2.840.10008.1.2.4.70": 512,
+}
+_USUALLY_MOST = 20_000
 
 
 @dataclass(frozen=True)
@@ -173,6 +186,28 @@ def check_size(header: JpegHeader | J2kHeader, info: FrameInfo) -> None:
             f"the encoded frame is {found[0]} x {found[1]} with {found[2]} components, the header says "
             f"{expected[0]} x {expected[1]} with {expected[2]}: the frame belongs to another image or the "
             "header is wrong"
+        )
+
+
+def check_expansion(encoded: int, info: FrameInfo, frames: int = 1) -> None:
+    """Raise CodecError where a header announces far more than its encoded frames can hold.
+
+    Parameters
+    ----------
+    encoded
+        Bytes of the frames as encoded.
+    info
+        What the header says of each.
+    frames
+        How many there are.
+    """
+    decoded = info.decoded_bytes * frames
+    if decoded <= _ALWAYS * frames:
+        return
+    if decoded > encoded * _MOST_OF_A_BYTE.get(info.transfer_syntax_uid, _USUALLY_MOST):
+        raise CodecError(
+            f"the header announces {info.rows} x {info.columns} pixels, {decoded} bytes, in {encoded} encoded bytes, "
+            "which cannot hold them: the header is wrong, or the file a bomb"
         )
 
 

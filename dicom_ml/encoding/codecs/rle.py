@@ -107,7 +107,8 @@ class RleCodec(FrameCodec):
         planes = np.zeros if container != width else np.empty
         cells = planes((pixels, info.samples_per_pixel, container), np.uint8)
         for i in range(count):
-            segment = expand(view[bounds[i] : bounds[i + 1]])
+            # no byte of a sound segment takes more than two: what goes on after that is padding, or a bomb
+            segment = expand(view[bounds[i] : min(bounds[i + 1], bounds[i] + 2 * pixels + 2)])
             if info.bits_allocated == 1 and len(segment) < pixels and 0 <= len(segment) - (pixels + 7) // 8 <= 1:
                 # Some early writers packed eight pixels into a byte before the encoding.
                 segment = unpack_bits(segment, pixels).tobytes()

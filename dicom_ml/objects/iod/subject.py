@@ -195,7 +195,7 @@ def length_of(pixels: Pixels | None) -> int:
 
 
 def _dcmread(data: bytes, name: str) -> Dataset:
-    from pydicom import dcmread
+    from dicom_ml.encoding.untrusted import dcmread
 
     try:
         with warnings.catch_warnings():

@@ -1,0 +1,57 @@
+"""What reads a hostile file or server, by name: a path or address in, anything out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dicom_ml as dml
+from tests.fuzz.targets import TARGETS
+
+__all__ = ["READERS", "prepare"]
+
+
+def _of_bytes(target: Callable[[bytes], Any]) -> Callable[[str], Any]:
+    return lambda path: target(Path(path).read_bytes())
+
+
+def volume_at(path: str) -> Any:
+    """A volume from a path: a zip, a folder, an address."""
+    return dml.read_volume(path).array.shape
+
+
+def slide_at(path: str) -> Any:
+    """A slide from a path."""
+    found = dml.open_slide(path)
+    return found.read_region((0, 0), (16, 16)).shape
+
+
+def index_of(path: str) -> Any:
+    """An index over a folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        found = dml.scan(path, index=Path(scratch) / "index.sqlite", workers=1)
+        return [series.series_instance_uid for series in found.series()], len(found.problems())
+
+
+def stored_index(path: str) -> Any:
+    """An index that someone else made."""
+    found = dml.open_index(path)
+    return [(series.series_instance_uid, series.files[:1]) for series in found.series()]
+
+
+READERS: dict[str, Callable[[str], Any]] = {name: _of_bytes(target) for name, target in TARGETS.items()}
+READERS |= {"volume at": volume_at, "slide at": slide_at, "index of": index_of, "stored index": stored_index}
+
+
+def prepare() -> None:
+    """Load what is loaded on first use, so that it counts as the program's own."""
+    import imagecodecs  # noqa: F401
+    import pydicom.pixels  # noqa: F401
+
+    for target in ("volume", "slide", "segmentation", "report", "annotations", "validate"):
+        try:
+            TARGETS[target](bytes(128) + b"DICM" + bytes(64))
+        except dml.DicomMLError:
+            continue
