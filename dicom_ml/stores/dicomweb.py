@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pydicom
 
-from dicom_ml.errors import MissingPackageError, StoreError
+from dicom_ml.encoding.limits import FOUND, PATIENCE
+from dicom_ml.encoding.untrusted import dcmread, reason_of
+from dicom_ml.errors import DicomMLError, MissingPackageError, StoreError
 from dicom_ml.stores.addresses import kind_of, printable
 
 __all__ = ["DicomWeb", "Resource", "Sent", "open_dicomweb", "parse_resource"]
@@ -31,7 +33,7 @@ _BORDER = re.compile(r"boundary=\"?([^\";]+)", re.IGNORECASE)
 _ATTEMPTS = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 8.0
 _TRY_AGAIN = frozenset([408, 425, 429, 500, 502, 503, 504])
-_TIMEOUT = (10.0, 120.0)
+_CONNECTING = 10.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PAGE = 1000
 #: What frames are asked for as, until the server understands: as stored, in any transfer syntax. Not all servers take
@@ -150,6 +152,10 @@ class DicomWeb:
                 len(found),
             )
             before = len(found)
+            if before + len(page) > FOUND.value:
+                raise StoreError(
+                    f"{printable(self.root)} answers a query for {level} with more than {FOUND.value}; {FOUND.advice}"
+                )
             for item in page:
                 found.setdefault(_value(item, key), item)
             # a server may answer with fewer than were asked for, or ignore the offset and repeat itself
@@ -238,7 +244,8 @@ class DicomWeb:
         StoreError
             If the address leads to another server.
         """
-        if urlsplit(address).netloc and urlsplit(address).netloc != urlsplit(self.root).netloc:
+        address = urljoin(f"{self.root}/", address)
+        if urlsplit(address)[:2] != urlsplit(self.root)[:2]:  # scheme, too: a token must not leave TLS
             raise StoreError(f"a BulkDataURI leads from {printable(self.root)} to another server: it is not followed")
         return b"".join(self._again(lambda client: client.retrieve_bulkdata(address)))
 
@@ -246,7 +253,7 @@ class DicomWeb:
         """STOW-RS: store one file as it is, byte for byte, and say what the server made of it."""
         name = os.fspath(path)
         try:
-            uid = str(pydicom.dcmread(name, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID)
+            uid = str(dcmread(name, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID)
         except Exception as error:
             return Sent(name, "", False, f"it is no DICOM file that can be read ({type(error).__name__})")
         try:
@@ -280,7 +287,15 @@ class DicomWeb:
                 raise StoreError(f"{printable(self.root)}: {type(error).__name__}: {_short(error)}") from None
             except (requests.RequestException, _Half, ConnectionError, EOFError, ValueError) as error:
                 # dicomweb-client and pydicom raise ValueError and EOFError on bodies that were cut off
+                if isinstance(error, DicomMLError):
+                    raise
                 reason = f"{type(error).__name__}: {_short(error)}"
+            except DicomMLError:
+                raise
+            except Exception as error:  # what they raise on answers that are no answers: nested without end, of no type
+                raise StoreError(
+                    f"{printable(self.root)} answers what cannot be understood ({reason_of(error)})"
+                ) from error
             if attempt < _ATTEMPTS:
                 time.sleep(wait * (0.5 + random.random()))
                 wait = min(2 * wait, _LONGEST_WAIT)
@@ -306,13 +321,14 @@ def _short(error: Exception) -> str:
 
 def _connect(root: str) -> Any:
     try:
-        import requests
         from dicomweb_client.api import DICOMwebClient
+
+        from dicom_ml.stores.session import GuardedSession
     except ImportError as error:
         raise MissingPackageError(
             "DICOMweb servers are asked through dicomweb-client, which is not installed: pip install dicomweb-client"
         ) from error
-    session = requests.Session()
+    session = GuardedSession()
     token = os.environ.get("DICOM_ML_DICOMWEB_TOKEN")
     user = os.environ.get("DICOM_ML_DICOMWEB_USER")
     if token or user:
@@ -329,7 +345,7 @@ def _connect(root: str) -> Any:
         elif user:
             session.auth = (user, os.environ.get("DICOM_ML_DICOMWEB_PASSWORD", ""))
     session.hooks["response"].append(_complete)
-    client = DICOMwebClient(root, session=session, permissive_uid=True, timeout=_TIMEOUT)
+    client = DICOMwebClient(root, session=session, permissive_uid=True, timeout=(_CONNECTING, float(PATIENCE.value)))
     client.set_http_retry_params(retry=False)
     return client
 
@@ -351,9 +367,11 @@ class _KeepHeader:
         return request
 
 
-def _value(item: Mapping[str, Any], tag: str) -> str:
-    values = (item.get(tag) or {}).get("Value") or [""]
-    return str(values[0])
+def _value(item: Any, tag: str) -> str:
+    """First value of an element in the DICOM JSON model; empty where there is none, or no such model."""
+    element = item.get(tag) if isinstance(item, dict) else None
+    values = element.get("Value") if isinstance(element, dict) else None
+    return str(values[0]) if isinstance(values, list) and values else ""
 
 
 # ---------------------------------------------------------------------- storing
@@ -370,7 +388,7 @@ def _post(client: Any, root: str, path: str) -> tuple[int, Any]:
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
             "Accept": "application/dicom+json",
         },
-        timeout=_TIMEOUT,
+        timeout=(_CONNECTING, float(PATIENCE.value)),
     )
     if response.status_code in _TRY_AGAIN:
         response.raise_for_status()
@@ -402,18 +420,24 @@ class _Body:
 
 
 def _outcome(path: str, uid: str, status: int, answer: Mapping[str, Any]) -> Sent:
-    for item in (answer.get("00081198") or {}).get("Value") or []:
+    for item in _items(answer, "00081198"):
         if _value(item, "00081155") in (uid, ""):
             return Sent(path, uid, False, f"refused with reason {_reason(_value(item, '00081197'))}")
     if status >= 400:
         return Sent(path, uid, False, f"the server answers {status}{_MEANINGS.get(status, '')}")
-    for item in (answer.get("00081199") or {}).get("Value") or []:
+    for item in _items(answer, "00081199"):
         if _value(item, "00081155") == uid:
             warning = _value(item, "00081196")
             return Sent(path, uid, True, f"stored with warning {_reason(warning)}" if warning else "")
     if status == 202:
         return Sent(path, uid, False, "the server took the request and does not say that it stored the file")
     return Sent(path, uid, True)
+
+
+def _items(answer: Mapping[str, Any], tag: str) -> list[Any]:
+    element = answer.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
 
 
 #: Failure and warning reasons (PS3.18 Annex I, PS3.4 Annex B).
