@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dicom_ml.encoding.halves import begin_half
+from dicom_ml.encoding.plain_datasets import plain_bytes
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_ml.errors import EncodingError
 
@@ -83,6 +84,9 @@ def dataset_bytes(dataset: Dataset, character_set: str | None = None) -> bytes:
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
 
+    plain = plain_bytes(dataset, character_set)
+    if plain is not None:
+        return plain
     buffer = DicomBytesIO()
     buffer.is_little_endian = True
     buffer.is_implicit_VR = False

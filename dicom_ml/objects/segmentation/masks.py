@@ -308,8 +308,11 @@ def held_values(plane: Array) -> list[int]:
         # a look at every pixel takes far less than counting them
         return [value for value in range(1, high + 1) if (plane == value).any()]
     if low >= 0 and high < 1 << 16:
-        small = plane.ravel() if plane.dtype == np.uint8 else plane.ravel().astype(np.int64, copy=False)
-        return [int(v) for v in np.flatnonzero(np.bincount(small)) if v]
+        flat = plane.ravel()
+        starts = np.flatnonzero(flat[1:] != flat[:-1])
+        if len(starts) < flat.size // 8:  # what begins each run, which takes a third of counting all
+            flat = np.append(flat[starts + 1], flat[0])
+        return [int(v) for v in np.flatnonzero(np.bincount(flat.astype(np.int64, copy=False))) if v]
     return [int(v) for v in np.unique(plane) if v]
 
 
