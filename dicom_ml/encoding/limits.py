@@ -65,7 +65,7 @@ ANSWER = Limit("DICOM_ML_MOST_ANSWER", 8 << 30)
 #: Bytes of one answer in JSON, and of a DICOM message without pixels.
 LISTING = Limit("DICOM_ML_MOST_LISTING", 1 << 30)
 #: Rows of a query, and files of an object store.
-FOUND = Limit("DICOM_ML_MOST_FOUND", 5_000_000)
+FOUND = Limit("DICOM_ML_MOST_FOUND", 1_000_000)
 #: Seconds in which an answer must begin, or come at more than 1,000 bytes a second.
 PATIENCE = Limit("DICOM_ML_PATIENCE", 120)
 

@@ -21,7 +21,7 @@ from dicom_ml.errors import DicomMLError, FileError
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
-__all__ = ["check_deflated", "dcmread", "inflated", "of_its_file", "reason_of", "understood"]
+__all__ = ["check_deflated", "check_inflates", "dcmread", "inflated", "of_its_file", "reason_of", "understood"]
 
 _QUOTED = re.compile(r"b?'[^']*'|b?\"[^\"]*\"")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -118,15 +118,24 @@ def check_deflated(file: BinaryIO, name: str) -> None:
             at -= start
         if syntax != _DEFLATED:
             return
-        file.seek(0, os.SEEK_END)
-        most = most_unpacked(file.tell() - start - at)
         file.seek(start + at)
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        total, packed = 0, b""
+        check_inflates(file, name)
+    finally:
+        file.seek(start)
+
+
+def check_inflates(file: BinaryIO, name: str) -> None:
+    """Raise FileError where what is left of a file, in a raw deflate stream, expands past the limit."""
+    start = file.tell()
+    most = most_unpacked(file.seek(0, os.SEEK_END) - start)
+    file.seek(start)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    total = 0
+    try:
         while not inflater.eof and total <= most and (packed := inflater.unconsumed_tail or file.read(_CHUNK)):
             total += len(inflater.decompress(packed, _CHUNK))
     except zlib.error:
-        return  # pydicom says what is wrong
+        return  # whoever parses it says what is wrong
     finally:
         file.seek(start)
     if total > most:

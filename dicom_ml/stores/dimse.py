@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from urllib.parse import urlsplit
 
 import pydicom
 
-from dicom_ml.encoding.untrusted import dcmread
+from dicom_ml.encoding.limits import ANSWER, FOUND, PATIENCE
+from dicom_ml.encoding.untrusted import check_inflates, dcmread
 from dicom_ml.errors import MissingPackageError, StoreError
 from dicom_ml.stores.dicomweb import Sent
 
@@ -25,6 +27,10 @@ _MOST_CONTEXTS = 128
 _TITLE = re.compile(r"[ -\[\]-~]{1,16}")
 _ATTEMPTS = 3
 _PENDING = (0xFF00, 0xFF01)
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+#: Bytes of a message unit: nodes agree on some 16 KiB to 1 MiB, and none is to send more.
+_LARGEST_UNIT = 16 << 20
+_LEAST_SPEED = 1000
 
 
 @dataclass(frozen=True)
@@ -91,14 +97,18 @@ class Node:
         for keyword, value in keys.items():
             setattr(query, keyword, value)
         found = []
-        with self._association([(_STUDY_ROOT_FIND, _PLAIN)]) as association:
+        wire = _Wire()
+        with self._association([(_STUDY_ROOT_FIND, _PLAIN)], wire=wire) as association:
             last: Any = None
             for status, answer in association.send_c_find(query, _STUDY_ROOT_FIND):
                 last = status
                 if status and status.Status in _PENDING and answer is not None:
                     found.append(answer)
+                if len(found) > FOUND.value:
+                    association.abort()
+                    raise StoreError(f"{self} answers C-FIND with more than {FOUND.value} rows; {FOUND.advice}")
             if not last or last.Status != 0:
-                raise StoreError(f"{self} does not answer C-FIND: {_status(last)}")
+                raise StoreError(f"{self} does not answer C-FIND: {wire.problem or _status(last)}")
         return found
 
     # ------------------------------------------------------------------ sending
@@ -162,7 +172,14 @@ class Node:
         return Sent(path, uid, code >> 12 == 0xB, f"{self} answers {_status(status)}")
 
     # ------------------------------------------------------------------ fetching
-    def get(self, study: str, series: str, keep: Callable[[pydicom.Dataset], None], classes: Sequence[str]) -> int:
+    def get(
+        self,
+        study: str,
+        series: str,
+        keep: Callable[[pydicom.Dataset], None],
+        classes: Sequence[str],
+        most: int | None = None,
+    ) -> int:
         """C-GET a study or series; each instance goes to ``keep`` as it comes.
 
         Parameters
@@ -172,6 +189,8 @@ class Node:
         keep : callable
         classes : sequence of str
             SOP classes that may come (as C-FIND tells).
+        most : int, optional
+            Instances that may come before the association is broken off: a node may send for ever.
 
         Returns
         -------
@@ -184,11 +203,19 @@ class Node:
         query.StudyInstanceUID = study
         if series:
             query.SeriesInstanceUID = series
-        came, problems = 0, []
+        came = 0
+        problems: list[Exception] = []
+        limit = FOUND.value if most is None else most
 
         def store(event: Any) -> int:
             nonlocal came
+            if came + len(problems) >= limit:
+                problems.append(StoreError(f"{self} sends more than the {limit} instances that may come by C-GET"))
+                event.assoc.abort()
+                return 0xA700
             try:
+                if str(event.context.transfer_syntax) == _DEFLATED:
+                    check_inflates(event.request.DataSet, f"instance of {series or study}")
                 dataset = event.dataset
                 dataset.file_meta = event.file_meta
                 keep(dataset)
@@ -203,14 +230,15 @@ class Node:
         roles = [pynetdicom.build_role(uid, scp_role=True) for uid, _ in storage]
         contexts = [(_STUDY_ROOT_GET, _PLAIN), *storage]
         handlers = [(pynetdicom.evt.EVT_C_STORE, store)]
-        with self._association(contexts, roles=roles, handlers=handlers) as association:
+        wire = _Wire()
+        with self._association(contexts, roles=roles, handlers=handlers, wire=wire) as association:
             last: Any = None
             for status, _ in association.send_c_get(query, _STUDY_ROOT_GET):
                 last = status
         if problems:
             raise problems[0]
         if not last or last.Status != 0:
-            raise StoreError(f"{self} does not give {series or study} by C-GET: {_status(last)}")
+            raise StoreError(f"{self} does not give {series or study} by C-GET: {wire.problem or _status(last)}")
         return came
 
     @contextmanager
@@ -219,24 +247,91 @@ class Node:
         contexts: Sequence[tuple[str, Sequence[str]]],
         roles: Sequence[Any] = (),
         handlers: Sequence[Any] = (),
+        wire: _Wire | None = None,
     ) -> Iterator[Any]:
         pynetdicom = _pynetdicom()
+        wire = wire or _Wire()
         entity = pynetdicom.AE(ae_title=self.own_title)
         entity.acse_timeout = entity.connection_timeout = self.timeout
         entity.dimse_timeout = entity.network_timeout = 4 * self.timeout
         requested = [pynetdicom.build_context(uid, list(syntaxes)) for uid, syntaxes in contexts]
         association = entity.associate(
             self.host, self.port, contexts=requested, ae_title=self.title, ext_neg=list(roles),
-            evt_handlers=list(handlers),
+            evt_handlers=[
+                *handlers, (pynetdicom.evt.EVT_CONN_OPEN, wire.opened), (pynetdicom.evt.EVT_DIMSE_RECV, wire.received)
+            ],
         )  # fmt: skip
         if not association.is_established:
             why = "rejects the association" if association.is_rejected else "does not answer"
+            if wire.problem:
+                raise StoreError(f"{self}: {wire.problem}")
             raise StoreError(f"{self} {why}: check host, port and both AE titles ({self.own_title!r} is this side's)")
         try:
             yield association
         finally:
             if association.is_established:
                 association.release()
+
+
+class _Wire:
+    """What a node sends, byte by byte: no unit without end, no message without end, none that trickles.
+
+    Attributes
+    ----------
+    problem : str
+        Why the connection was broken off; empty where it was not.
+    """
+
+    def __init__(self) -> None:
+        self.problem = ""
+        self._message = self._unit = 0
+        self._since = time.monotonic()
+
+    def opened(self, event: Any) -> None:
+        """Watch the socket of an association."""
+        transport = event.assoc.dul.socket
+        receive, plain = transport.recv, transport.socket
+
+        def unit(size: int) -> bytearray:
+            if size > _LARGEST_UNIT:
+                self._break(f"it announces a message unit of {size} bytes, where {_LARGEST_UNIT} are the most")
+            self._since, self._unit = time.monotonic(), 0
+            return receive(size)  # type: ignore[no-any-return]
+
+        transport.recv = unit
+        transport.socket = _Watched(plain, self._count)
+
+    def received(self, event: Any) -> None:
+        """A message is whole."""
+        self._message = 0
+
+    def _count(self, size: int) -> None:
+        self._message += size
+        self._unit += size
+        waited = time.monotonic() - self._since
+        if waited > PATIENCE.value + self._unit / _LEAST_SPEED:
+            self._break(f"it has sent {self._unit} bytes in {waited:.0f} s, too slowly to be waited for")
+        if self._message > ANSWER.value:
+            self._break(f"a message has more than {ANSWER.value} bytes; {ANSWER.advice}")
+
+    def _break(self, problem: str) -> None:
+        self.problem = problem
+        raise ConnectionError(problem)
+
+
+class _Watched:
+    """A socket that tells how much it receives."""
+
+    def __init__(self, socket: Any, count: Callable[[int], None]) -> None:
+        self._socket, self._told = socket, count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def recv(self, size: int) -> bytes:
+        content: bytes = self._socket.recv(size)
+        self._told(len(content))
+        return content
 
 
 def _batch(paths: Sequence[str], kinds: Mapping[str, tuple[str, str, str]]) -> tuple[list[str], list[tuple[str, str]]]:

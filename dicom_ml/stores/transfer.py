@@ -22,6 +22,8 @@ __all__ = ["Fetched", "fetch", "send"]
 
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")
 _CONNECTIONS = 4
+#: Instances that a node may send twice, or unasked, before it is stopped.
+_SOME_MORE = 100
 #: How often a node is asked for a series of which nothing more comes.
 _ATTEMPTS = 3
 
@@ -177,11 +179,12 @@ def _fetch_dimse(
         raise StoreError(f"a DICOM node gives a study or series: pass study= (and series=) for {node}")
     keys = {"StudyInstanceUID": study} | ({"SeriesInstanceUID": series} if series else {})
     wanted, classes, of_series = set(), set(), {}
-    every = [str(row.SeriesInstanceUID) for row in node.find("SERIES", keys)]
+    every = list(dict.fromkeys(_uid_of(row, "SeriesInstanceUID", node) for row in node.find("SERIES", keys)))
     for uid in every:
         for row in node.find("IMAGE", {"StudyInstanceUID": study, "SeriesInstanceUID": uid}, ["SOPClassUID"]):
-            wanted.add(str(row.SOPInstanceUID))
-            of_series[str(row.SOPInstanceUID)] = uid
+            instance = _uid_of(row, "SOPInstanceUID", node)
+            wanted.add(instance)
+            of_series[instance] = uid
             if row.get("SOPClassUID"):
                 classes.add(str(row.SOPClassUID))
     if not wanted:
@@ -189,9 +192,13 @@ def _fetch_dimse(
     folder.mkdir(parents=True, exist_ok=True)
     before = {uid for uid in wanted if _named(folder, uid).exists()}
     came: set[str] = set()
+    unasked: set[str] = set()
 
     def keep(dataset: pydicom.Dataset) -> None:
         uid = str(dataset.SOPInstanceUID)
+        if uid not in wanted:
+            unasked.add(uid)
+            return
         path = _named(folder, uid)
         if not path.exists():
             save_dataset(path, dataset)
@@ -206,9 +213,18 @@ def _fetch_dimse(
     missing = sorted(uid for uid in wanted if not _named(folder, uid).exists())
     files = tuple(_named(folder, uid) for uid in sorted(wanted) if uid not in missing)
     problems = (*broken, *(f"{node} did not give instance {uid}" for uid in missing))
+    if unasked:
+        problems += (f"{node} sent {len(unasked)} instances that were not asked for; they were not kept",)
     if not files:
         raise StoreError(problems[0])
     return Fetched(folder, files, len(files) - len(before), problems)
+
+
+def _uid_of(row: pydicom.Dataset, keyword: str, node: Node) -> str:
+    uid = str(row.get(keyword) or "")
+    if not _UID.fullmatch(uid):
+        raise StoreError(f"{node} answers C-FIND with {uid[:70]!r} as {keyword}, which is no UID")
+    return uid
 
 
 def _get_series(
@@ -224,7 +240,7 @@ def _get_series(
         if not missing:
             return ""
         try:
-            node.get(study, series, keep, classes)
+            node.get(study, series, keep, classes, most=2 * len(paths) + _SOME_MORE)
         except StoreError as error:
             problem = str(error)
         failures = 0 if sum(not path.exists() for path in paths) < missing else failures + 1

@@ -9,9 +9,13 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.errors import FileError
+
 __all__ = ["FreeTiles", "FullTiles", "GridTiles", "Hit", "TileIndex", "sparse_tiles"]
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
+#: A slide of 4 million pixels squared, in tiles of 512, has as many.
+_MOST_TILES = 1 << 26
 #: Number of a frame within its level, and the row and column of its first pixel.
 Hit: TypeAlias = tuple[int, int, int]
 
@@ -58,6 +62,11 @@ class FullTiles:
 
     def positions(self) -> IntArray:
         """First pixels of all frames."""
+        if self.grid[0] * self.grid[1] > _MOST_TILES:
+            raise FileError(
+                f"a grid of {self.grid[0]} x {self.grid[1]} tiles is larger than that of any slide: the size of its "
+                "total pixel matrix, or of its frames, is wrong"
+            )
         cells = np.indices(self.grid).reshape(2, -1).T
         return np.asarray(cells * np.array(self.tile), np.int64)
 
