@@ -32,6 +32,7 @@ __all__ = [
     "add_dimensions",
     "add_series",
     "copied_dataset",
+    "date_time",
     "declare_characters",
     "derivation_of",
     "describe",
@@ -109,6 +110,20 @@ def describe(given: dict[str, Any], defaults: dict[str, Any], seed: Sequence[Any
     else:
         uids = new_uid(), new_uid()
     return Description(**{"series_instance_uid": uids[0], "sop_instance_uid": uids[1], **defaults, **given})
+
+
+def date_time(moment: datetime.datetime) -> str:
+    """A moment as a DT value (PS3.5 6.2).
+
+    Its offset from UTC, where there is one, has whole minutes and is one that DT allows, whatever zone and year a
+    clock stands at: before a place had a standard time, its offset had seconds.
+    """
+    offset = moment.utcoffset()
+    if offset is not None:
+        minutes = round(offset.total_seconds() / 60)
+        allowed = minutes if -12 * 60 <= minutes <= 14 * 60 else 0
+        moment = moment.astimezone(datetime.timezone(datetime.timedelta(minutes=allowed)))
+    return moment.strftime("%Y%m%d%H%M%S.%f%z")
 
 
 def number_string(value: float) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dicom_ml.codes import Code, code_from_dataset, code_to_dataset, parse_code
 from dicom_ml.errors import CodeError, EncodingError
+from dicom_ml.objects.derived import date_time
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -99,7 +100,7 @@ def add_status(ds: Dataset, status: Status) -> None:
     for verification in status.verified_by:
         item = Dataset()
         item.VerifyingOrganization = verification.organization
-        item.VerificationDateTime = verification.time.strftime("%Y%m%d%H%M%S.%f%z")
+        item.VerificationDateTime = date_time(verification.time)
         item.VerifyingObserverName = verification.name
         identified = [] if verification.id is None else [code_to_dataset(verification.id)]
         item.VerifyingObserverIdentificationCodeSequence = identified
