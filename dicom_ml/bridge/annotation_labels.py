@@ -15,6 +15,7 @@ from dicom_ml.bridge.slide_items import OVERLAPS, SlideItems, mask_of_items
 from dicom_ml.bridge.slide_regions import SlideFile, items_of_files, sop_class_of
 from dicom_ml.bridge.tile_labels import SegmentationLabels
 from dicom_ml.bridge.tiles import TileGrid
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import EncodingError, SeriesError
 from dicom_ml.objects.annotations import Annotations
 from dicom_ml.objects.report import Report
@@ -327,7 +328,7 @@ def as_label_source(labels: Any) -> Any:
 def _is_segmentation(one: Any) -> bool:
     if isinstance(one, (Annotations, Report, Segmentation)):
         return isinstance(one, Segmentation)
-    return sop_class_of(os.fspath(one)) in ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+    return sop_class_of(os.fspath(one)) in sop.SEGMENTATIONS
 
 
 def _listed(value: Any) -> Sequence[Any]:

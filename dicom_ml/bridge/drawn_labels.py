@@ -17,8 +17,9 @@ from dicom_ml.bridge.region_bounds import Elsewhere
 from dicom_ml.bridge.region_labels import RegionPainter, nearest_labels
 from dicom_ml.bridge.report_classes import ReportClasses
 from dicom_ml.bridge.slide_items import OVERLAPS, mask_of_items
-from dicom_ml.bridge.slide_regions import ANNOTATIONS, sop_class_of
+from dicom_ml.bridge.slide_regions import sop_class_of
 from dicom_ml.bridge.tensors import handle_of
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import EncodingError, GeometryError
 from dicom_ml.objects.annotations import Annotations
 
@@ -110,7 +111,7 @@ class DrawnLabels:
     def _check_reports(reports: Any) -> None:
         for one in reports if isinstance(reports, (list, tuple)) else [reports]:
             path = isinstance(one, (str, os.PathLike))
-            if isinstance(one, Annotations) or (path and sop_class_of(os.fspath(one)) == ANNOTATIONS):
+            if isinstance(one, Annotations) or (path and sop_class_of(os.fspath(one)) == sop.BULK_ANNOTATIONS):
                 raise GeometryError(
                     "bulk annotations are of slides, and the image is none: take tiles from TileDataset, and pass on "
                     "what it gives, unchanged"

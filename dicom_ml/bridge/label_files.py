@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.segmentation import Segment, Segmentation, read_segmentation
 from dicom_ml.objects.structure_set import RegionOfInterest, StructureSet, read_structure_set
-from dicom_ml.objects.structure_set.structure_set import STRUCTURE_SET_STORAGE
 
 __all__ = ["ContourLabels", "open_labels"]
 
@@ -85,7 +85,7 @@ def open_labels(item: Any, contours: Mapping[str, Any] | None = None) -> Any:
     if isinstance(item, StructureSet):
         return ContourLabels(item, contours)
     path = os.fspath(item)
-    if _sop_class(path) == STRUCTURE_SET_STORAGE:
+    if _sop_class(path) == sop.RT_STRUCTURE_SET:
         return ContourLabels(read_structure_set(path), contours)
     return read_segmentation(path)
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dicom_ml.bridge.region_bounds import Elsewhere
 from dicom_ml.bridge.report_classes import ReportClasses
 from dicom_ml.bridge.slide_items import ItemSet, SlideItems
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import EncodingError, FileError, GeometryError
 from dicom_ml.geometry import Grid
@@ -41,7 +42,6 @@ from dicom_ml.source import SourceSeries
 __all__ = ["SlideFile", "annotation_class", "items_of_files", "level0_affine", "sop_class_of"]
 
 FloatArray = npt.NDArray[np.float64]
-ANNOTATIONS = "1.2.840.10008.5.1.4.1.1.91.1"
 _IDENTITY = np.array([[0.0, 1.0], [1.0, 0.0]])  # x is the column, y the row
 
 
@@ -78,7 +78,7 @@ class SlideFile:
         opened = given
         if not isinstance(given, (Annotations, Report)):
             given = os.fspath(given)
-            opened = read_annotations(given) if sop_class_of(given) == ANNOTATIONS else read_report(given)
+            opened = read_annotations(given) if sop_class_of(given) == sop.BULK_ANNOTATIONS else read_report(given)
         if isinstance(opened, Report):
             return cls(given, True, frozenset(opened.evidence))
         return cls(given, False, frozenset(opened.referenced_images), opened.frame_of_reference_uid)

@@ -7,13 +7,9 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-__all__ = ["PRESENTATION_STATES", "STRUCTURE_SETS", "presentation_facts", "structure_facts"]
+__all__ = ["presentation_facts", "structure_facts"]
 
 Item = dict[str, Any]
-
-#: Softcopy presentation states: grayscale, colour, pseudo-colour, blending, and the advanced one.
-PRESENTATION_STATES = tuple(f"1.2.840.10008.5.1.4.1.1.11.{n}" for n in range(1, 13))
-STRUCTURE_SETS = ("1.2.840.10008.5.1.4.1.1.481.3",)
 
 
 def structure_facts(ds: Dataset) -> Item:

@@ -11,10 +11,9 @@ import numpy as np
 
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.structure_set import RegionOfInterest, StructureSet, read_structure_set
-from dicom_ml.objects.structure_set.structure_set import STRUCTURE_SET_STORAGE
 from dicom_ml.reading import Volume, read_volume
 
-__all__ = ["STRUCTURE_SET_STORAGE", "from_contours"]
+__all__ = ["from_contours"]
 
 
 def from_contours(args: argparse.Namespace) -> list[Path]:

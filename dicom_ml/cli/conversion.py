@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.bridge.output import as_segments
-from dicom_ml.cli.contours import STRUCTURE_SET_STORAGE, from_contours
+from dicom_ml.cli.contours import from_contours
 from dicom_ml.cli.matrices import from_matrix, read_picture
 from dicom_ml.cli.reports import is_report
-from dicom_ml.cli.slides import ANNOTATION_STORAGE, is_slide, sop_class_of
+from dicom_ml.cli.slides import is_slide, sop_class_of
 from dicom_ml.cli.tables import FEATURES, TABLES, from_annotations, from_report, to_annotations
 from dicom_ml.codes import find_code
 from dicom_ml.demo.reference import read_label_file
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import EncodingError, FileError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.parametric_map import read_parametric_map
@@ -30,8 +31,6 @@ __all__ = ["algorithm_of", "convert"]
 _LABEL_MAPS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PICTURES = (".png", ".tif", ".tiff")
 _CATEGORY = "SCT:123037004"
-_MAP = "1.2.840.10008.5.1.4.1.1.30"
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 
 def convert(args: argparse.Namespace) -> list[Path]:
@@ -45,17 +44,17 @@ def convert(args: argparse.Namespace) -> list[Path]:
     if args.input.name.lower().endswith((*FEATURES, *TABLES)):
         return [to_annotations(args)]
     kind = sop_class_of(args.input) if args.input.is_file() and args.input.suffix.lower() != ".zip" else ""
-    if kind == ANNOTATION_STORAGE:
+    if kind == sop.BULK_ANNOTATIONS:
         return [from_annotations(args)]
-    if kind == STRUCTURE_SET_STORAGE:
+    if kind == sop.RT_STRUCTURE_SET:
         return from_contours(args)
     if args.source is not None or args.segment or args.segments_file:
         raise EncodingError("--source and --segment are for label maps and outlines; the input is DICOM")
     if is_report(kind):
         return [from_report(args)]
-    if kind in _SEGMENTATIONS:
+    if kind in sop.SEGMENTATIONS:
         return _from_segmentation(args)
-    if kind == _MAP:
+    if kind == sop.PARAMETRIC_MAP:
         return _from_map(args)
     _need_nifti_name(args.output)
     volume = read_volume(args.input, series_uid=args.series_uid)

@@ -11,23 +11,16 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from dicom_ml.cli.contents import PRESENTATION_STATES, STRUCTURE_SETS, presentation_facts, structure_facts
+from dicom_ml.cli.contents import presentation_facts, structure_facts
 from dicom_ml.cli.reports import is_report, report_facts
-from dicom_ml.cli.slides import (
-    ANNOTATION_STORAGE,
-    MAP_STORAGE,
-    SLIDE_STORAGE,
-    annotation_facts,
-    map_facts,
-    slide_facts,
-)
+from dicom_ml.cli.slides import annotation_facts, map_facts, slide_facts
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import DicomMLError, FileError
 
 __all__ = ["inspect_path"]
 
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_NAMES = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
+_NAMES = {sop.LABEL_MAP_SEGMENTATION: "Label Map Segmentation Storage"}
 _VOLUMES = ("CT", "MR", "PT", "NM")
 _PHI = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate", "StudyDescription",
         "SeriesDescription", "AccessionNumber", "InstitutionName", "ReferringPhysicianName")  # fmt: skip
@@ -122,19 +115,19 @@ def _item(members: list[tuple[Path, Dataset]], path: Path, phi: bool, every: boo
         "path": str(files[0] if len(files) == 1 else files[0].parent),
         "modality": _text(first, "Modality") or "-",
     }
-    if sop_class in _SEGMENTATIONS:
+    if sop_class in sop.SEGMENTATIONS:
         for file in files:
             item |= _segmentation(file)
-    elif sop_class in (MAP_STORAGE, ANNOTATION_STORAGE):
+    elif sop_class in (sop.PARAMETRIC_MAP, sop.BULK_ANNOTATIONS):
         for file in files:
-            item |= map_facts(file) if sop_class == MAP_STORAGE else annotation_facts(file)
+            item |= map_facts(file) if sop_class == sop.PARAMETRIC_MAP else annotation_facts(file)
     elif is_report(sop_class):
         item |= _reports(files, phi, path.is_file(), every)
-    elif sop_class in STRUCTURE_SETS:
+    elif sop_class == sop.RT_STRUCTURE_SET:
         item |= _facts(structure_facts, _whole(files[0]))
-    elif sop_class in PRESENTATION_STATES:
+    elif sop_class.startswith(sop.PRESENTATION_FAMILY):
         item |= _facts(presentation_facts, first)
-    elif sop_class == SLIDE_STORAGE:
+    elif sop_class == sop.VL_WHOLE_SLIDE_MICROSCOPY:
         item |= slide_facts([str(f) for f in files])
     else:
         item |= _facts(_picture, first)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.cli.contents import STRUCTURE_SETS
 from dicom_ml.cli.findings import COLUMNS, Findings
 from dicom_ml.cli.reports import is_report
 from dicom_ml.cli.slide_pictures import render_slide
-from dicom_ml.cli.slides import ANNOTATION_STORAGE, is_slide, sop_class_of
+from dicom_ml.cli.slides import is_slide, sop_class_of
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.objects.report import MultiPoint, Polyline
 from dicom_ml.objects.segmentation import read_segmentation
@@ -100,7 +100,7 @@ def _sorted(files: list[Path]) -> tuple[list[Path], list[Path]]:
         sop_class = sop_class_of(file)
         if is_report(sop_class):
             reports.append(file)
-        elif sop_class == ANNOTATION_STORAGE:
+        elif sop_class == sop.BULK_ANNOTATIONS:
             raise EncodingError(f"{file.name} holds annotations of a slide; the series is none")
     return [f for f in files if f not in reports], reports
 
@@ -118,7 +118,7 @@ def _labels(
     layers: dict[int, Layer] = {}
     found: list[str] = []
     for file in files:
-        read = _regions if sop_class_of(file) in STRUCTURE_SETS else _segments
+        read = _regions if sop_class_of(file) == sop.RT_STRUCTURE_SET else _segments
         for layer in read(file, wanted, volume):
             found.append(layer.label)
             if not _wanted(layer.label, layer.number, wanted):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_ml.codes import Code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.report import ContentItem, Person, Status, read_report
 from dicom_ml.objects.report import concepts as c
 from dicom_ml.objects.report.items import Graphic, Number, Reference, TemporalExtent
@@ -15,8 +16,6 @@ __all__ = ["is_report", "report_facts", "tree_line"]
 
 Item = dict[str, Any]
 
-_DOCUMENTS = "1.2.840.10008.5.1.4.1.1.88."
-_KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 #: Texts that name things of the software or of the analysis, none of the patient.
 _PLAIN_TEXTS = frozenset([
     c.TRACKING_IDENTIFIER, c.ACTIVITY_SESSION, c.ALGORITHM_NAME, c.ALGORITHM_VERSION, c.ALGORITHM_PARAMETERS,
@@ -29,7 +28,7 @@ _FEW_IMAGES = 3
 
 def is_report(sop_class: str) -> bool:
     """Whether a SOP class is a structured report, key object selections included."""
-    return sop_class.startswith(_DOCUMENTS)
+    return sop_class.startswith(sop.DOCUMENT_FAMILY)
 
 
 def report_facts(file: Path, *, phi: bool = False, content: bool = True, every: bool = False) -> Item:
@@ -55,7 +54,7 @@ def report_facts(file: Path, *, phi: bool = False, content: bool = True, every: 
         "title": report.title.meaning if report.title is not None else "none",
         "template": report.tree().template or "not stated",
     }
-    if report.sop_class_uid == _KEY_OBJECTS:
+    if report.sop_class_uid == sop.KEY_OBJECT_SELECTION:
         out["selected objects"] = len([i for i in report.tree().children if isinstance(i.value, Reference)])
     else:
         out["status"] = _status(report.status)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from dicom_ml.cli.findings import COLUMNS, Findings
 from dicom_ml.cli.reports import is_report
-from dicom_ml.cli.slides import ANNOTATION_STORAGE, MAP_STORAGE, sop_class_of
+from dicom_ml.cli.slides import sop_class_of
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.annotations import AnnotationGroup, read_annotations
@@ -213,9 +214,9 @@ def _draw(picture: Picture, slide: Slide, file: Path, wanted: list[str] | None, 
     sop_class = sop_class_of(file)
     if is_report(sop_class):
         _draw_report(picture, slide, file, wanted, findings)
-    elif sop_class == ANNOTATION_STORAGE:
+    elif sop_class == sop.BULK_ANNOTATIONS:
         _draw_annotations(picture, file, wanted)
-    elif sop_class == MAP_STORAGE:
+    elif sop_class == sop.PARAMETRIC_MAP:
         _draw_map(picture, file, wanted)
     else:
         _draw_segments(picture, file, wanted)

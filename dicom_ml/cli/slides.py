@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import DicomMLError
 from dicom_ml.objects.annotations import read_annotations
@@ -12,10 +13,6 @@ from dicom_ml.objects.parametric_map import read_parametric_map
 from dicom_ml.reading.slides import Slide, open_slide
 
 __all__ = ["annotation_facts", "is_slide", "map_facts", "slide_facts", "sop_class_of"]
-
-SLIDE_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.30"
-ANNOTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.91.1"
 
 Item = dict[str, Any]
 
@@ -41,7 +38,7 @@ def is_slide(path: Path) -> bool:
             header = dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         except Exception:
             continue
-        return str(header.get("SOPClassUID") or "") == SLIDE_STORAGE
+        return str(header.get("SOPClassUID") or "") == sop.VL_WHOLE_SLIDE_MICROSCOPY
     return False
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import FileError, SeriesError
 from dicom_ml.reading.index import Index, SeriesRow, open_index, scan
 
@@ -18,7 +19,7 @@ __all__ = ["Case", "find_cases", "shard"]
 #: What a model looks at where nothing else is said.
 _MODALITIES = ("CT", "MR", "PT", "SM")
 #: Secondary captures and parametric maps keep the modality of the images that they were made of.
-_DERIVED = ("1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.30")
+_DERIVED = (sop.SECONDARY_CAPTURE, sop.PARAMETRIC_MAP)
 _UID = re.compile(r"[0-9.]{1,64}")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.folders import files_below
 from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.errors import DicomMLWarning, SeriesError
@@ -23,19 +24,9 @@ __all__ = ["Record", "as_record", "find_series", "find_slides", "patient_key", "
 
 Record: TypeAlias = dict[str, Any]
 
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 #: Parametric maps, RT doses and slides have pixels, but are no series that a volume is read from.
-_NO_VOLUMES = (
-    "1.2.840.10008.5.1.4.1.1.30",
-    "1.2.840.10008.5.1.4.1.1.481.2",
-    "1.2.840.10008.5.1.4.1.1.77.1.6",
-)
-#: Enhanced, Comprehensive and Comprehensive 3D SR.
-_REPORTS = tuple(f"1.2.840.10008.5.1.4.1.1.88.{n}" for n in (22, 33, 34))
-_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
+_NO_VOLUMES = (sop.PARAMETRIC_MAP, sop.RT_DOSE, sop.VL_WHOLE_SLIDE_MICROSCOPY)
 _VOLUMES = ("CT", "MR", "PT")
-_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "PatientID",
     "IssuerOfPatientID", "Rows", "SamplesPerPixel",
@@ -125,7 +116,7 @@ def find_slides(folder: str | os.PathLike[str], *, labels: bool = True) -> list[
     if os.path.isfile(folder):
         found = _of_index(folder, ("SM",), labels)
     else:
-        found = _find(folder, lambda head: str(head.get("SOPClassUID", "")) == _SLIDE, labels)
+        found = _find(folder, lambda head: str(head.get("SOPClassUID", "")) == sop.VL_WHOLE_SLIDE_MICROSCOPY, labels)
     if not found:
         raise SeriesError(f"{os.fspath(folder)} holds no slide (SM, VL Whole Slide Microscopy Image)")
     for record in found:
@@ -149,7 +140,7 @@ def _of_index(path: str | os.PathLike[str], modalities: Sequence[str], labels: b
 
 
 def _is_capture(sop_class: str) -> bool:
-    return sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.")
+    return sop_class == sop.SECONDARY_CAPTURE or sop_class.startswith(f"{sop.SECONDARY_CAPTURE}.")
 
 
 def _find(
@@ -165,15 +156,15 @@ def _find(
             continue
         try:
             kind = str(head.get("SOPClassUID", ""))
-            if kind in _SEGMENTATIONS:
+            if kind in sop.SEGMENTATIONS:
                 if labels is True:
                     derived.append(("label", path, _referenced_series(path)))
                 continue
-            if kind == _STRUCTURE_SET:
+            if kind == sop.RT_STRUCTURE_SET:
                 if labels == "structure_sets":
                     derived.append(("label", path, _contoured_series(path)))
                 continue
-            if kind in _REPORTS:
+            if kind in sop.MEASUREMENT_REPORTS:
                 if reports:
                     derived.append(("report", path, _evidence_series(path)))
                 continue

@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import UID, JPEGBaseline8Bit
 
 from dicom_ml.codes import Code, parse_code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
 from dicom_ml.encoding.writer import save_dataset
 from dicom_ml.errors import EncodingError
@@ -23,7 +24,6 @@ from dicom_ml.phantom.icc import rgb_profile
 
 __all__ = ["SlideDescription", "write_sm_series"]
 
-_STORAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _THICKNESS = 0.005
 """Millimetres of the section."""
 
@@ -142,7 +142,7 @@ def _common(about: SlideDescription) -> Dataset:
     ds = Dataset()
     for keyword, value in _patient_and_study(about):
         setattr(ds, keyword, value)
-    ds.SOPClassUID = _STORAGE
+    ds.SOPClassUID = sop.VL_WHOLE_SLIDE_MICROSCOPY
     ds.Modality = "SM"
     ds.SeriesInstanceUID = derived_uid("phantom slide series", about.name)
     ds.SeriesNumber = 1

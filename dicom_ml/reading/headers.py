@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs.base import FrameInfo
 from dicom_ml.encoding.elements import FileView, Layouts, NeedMore, NotLean, items_of
 from dicom_ml.encoding.untrusted import dcmread, reason_of
@@ -31,11 +32,11 @@ _PIXEL_KEYWORDS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE0
 
 #: What to do with objects that hold pixels or refer to images, but are no images of a volume.
 _ADVICE = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "read it with dicom_ml.read_segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.7": "read it with dicom_ml.read_segmentation",
-    "1.2.840.10008.5.1.4.1.1.30": "a parametric map is no source image",
-    "1.2.840.10008.5.1.4.1.1.481.2": "a dose grid is no source image",
-    "1.2.840.10008.5.1.4.1.1.77.1.6": "a slide is no volume: open it with dicom_ml.open_slide",
+    sop.SEGMENTATION: "read it with dicom_ml.read_segmentation",
+    sop.LABEL_MAP_SEGMENTATION: "read it with dicom_ml.read_segmentation",
+    sop.PARAMETRIC_MAP: "a parametric map is no source image",
+    sop.RT_DOSE: "a dose grid is no source image",
+    sop.VL_WHOLE_SLIDE_MICROSCOPY: "a slide is no volume: open it with dicom_ml.open_slide",
 }
 
 

@@ -7,26 +7,22 @@ from dataclasses import dataclass, field
 
 from pydicom.uid import UID
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.reading.index import Index, SeriesRow, scan
 
 __all__ = ["Library", "Overlay", "Shown", "open_library"]
 
-_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _VOLUMES = ("CT", "MR", "PT", "NM")
 #: SOP class to what it is over an image.
 _OVERLAYS = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "segmentation",
-    "1.2.840.10008.5.1.4.1.1.66.7": "segmentation",
-    "1.2.840.10008.5.1.4.1.1.30": "parametric map",
-    "1.2.840.10008.5.1.4.1.1.91.1": "annotations",
-    "1.2.840.10008.5.1.4.1.1.481.3": "contours",
-    "1.2.840.10008.5.1.4.1.1.88.22": "report",
-    "1.2.840.10008.5.1.4.1.1.88.33": "report",
-    "1.2.840.10008.5.1.4.1.1.88.34": "report",
+    **dict.fromkeys(sop.SEGMENTATIONS, "segmentation"),
+    sop.PARAMETRIC_MAP: "parametric map",
+    sop.BULK_ANNOTATIONS: "annotations",
+    sop.RT_STRUCTURE_SET: "contours",
+    **dict.fromkeys(sop.MEASUREMENT_REPORTS, "report"),
 }
 #: What the viewer of slides knows: no label maps, and no reports.
 _ON_SLIDES = ("segmentation", "parametric map", "annotations")
-_LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def open_library(folder: str | os.PathLike[str]) -> Library:
 
 
 def _kind(row: SeriesRow) -> str:
-    if row.sop_class_uid == _SLIDE:
+    if row.sop_class_uid == sop.VL_WHOLE_SLIDE_MICROSCOPY:
         return "slide"
     if row.modality in _VOLUMES and row.sop_class_uid not in _OVERLAYS:
         return "volume"
@@ -122,7 +118,7 @@ def _overlays(index: Index, row: SeriesRow, kind: str) -> tuple[Overlay, ...]:
         if kind == "volume":
             able = what != "annotations"
         else:
-            able = what in _ON_SLIDES and other.sop_class_uid != _LABEL_MAP
+            able = what in _ON_SLIDES and other.sop_class_uid != sop.LABEL_MAP_SEGMENTATION
         for path in other.files:
             found.append(Overlay(f"o{len(found) + 1}", what, other, path, able))
     return tuple(found)

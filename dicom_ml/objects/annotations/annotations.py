@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code, code_from_dataset, code_to_dataset
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.elements import Buffer, FileView, NotLean, elements_of, items_of
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.encoding.untrusted import understood
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Annotations", "read_annotations"]
 
-ANNOTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.91.1"
 _GROUPS = 0x006A0002
 _NUMBER, _POINTS, _DOUBLES, _INDICES, _MEASURES = 0x0040A180, 0x00660016, 0x00660022, 0x00660040, 0x00660121
 _VALUES_SEQUENCE, _VALUES, _VALUE_INDICES = 0x00660132, 0x00660125, 0x006A0011
@@ -223,7 +223,7 @@ class Annotations:
                 "annotations that were read are written again with from_groups(ann.groups, source=slide)"
             )
         ds = copied_dataset(self.source)
-        ds.SOPClassUID = ANNOTATION_STORAGE
+        ds.SOPClassUID = sop.BULK_ANNOTATIONS
         add_series(ds, self.source, self._description, "ANN")
         ds.AnnotationCoordinateType = self.coordinate_type
         ds.ReferencedImageSequence = list(self._references())
@@ -240,7 +240,7 @@ class Annotations:
             size = sum(map(_size, item))
             groups += [b"\xfe\xff\x00\xe0" + struct.pack("<I", _within(size)), *item]
             length += 8 + size
-        start = file_head(ANNOTATION_STORAGE, self._description.sop_instance_uid, "1.2.840.10008.1.2.1")
+        start = file_head(sop.BULK_ANNOTATIONS, self._description.sop_instance_uid, "1.2.840.10008.1.2.1")
         sequence = struct.pack("<HH2sHI", 0x006A, 0x0002, b"SQ", 0, _within(length))
         before, after = ds[:_GROUPS], ds[_GROUPS:]
         tail = dataset_bytes(after, ds.get("SpecificCharacterSet"))
@@ -377,7 +377,7 @@ def _read(data: Buffer, name: str) -> Annotations:
 
     view = FileView(data)
     sop_class = view.text(0x00080016)
-    if sop_class != ANNOTATION_STORAGE:
+    if sop_class != sop.BULK_ANNOTATIONS:
         raise FileError(
             f"{name}: holds no Microscopy Bulk Simple Annotations: its SOP class is {sop_class or 'missing'}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.iod.context import Findings, items_of, number, numbers, text, where
 from dicom_ml.objects.iod.subject import Subject
 
@@ -29,8 +30,10 @@ _SPATIAL = {
     "ELLIPSOID": (6, 6),
 }  # fmt: skip
 _REGION = "111030"
-#: SOP classes of images of one frame: CR, CT, MR, US, SC, PET.
-SINGLE_FRAME = frozenset("1.2.840.10008.5.1.4.1.1." + n for n in ("1", "2", "4", "6.1", "7", "128"))
+#: SOP classes of images of one frame.
+SINGLE_FRAME = frozenset([
+    sop.COMPUTED_RADIOGRAPHY, sop.CT_IMAGE, sop.MR_IMAGE, sop.ULTRASOUND_IMAGE, sop.SECONDARY_CAPTURE, sop.PET_IMAGE,
+])  # fmt: skip
 
 
 def check_item(item: Dataset, kind: str, path: str, subject: Subject, out: Findings) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.iod.context import Findings, items_of, numbers, text, where
 from dicom_ml.objects.iod.frame_items import Leaf
 from dicom_ml.objects.iod.placement import check_placement
@@ -15,8 +16,8 @@ from dicom_ml.objects.iod.subject import Subject
 
 __all__ = ["check_against"]
 
-_DERIVED = ("66.4", "66.7", "30", "91.1")
-_PREFIX = "1.2.840.10008.5.1.4.1.1."
+_OF_FRAMES = (*sop.SEGMENTATIONS, sop.PARAMETRIC_MAP)
+_DERIVED = (*_OF_FRAMES, sop.BULK_ANNOTATIONS)
 _SOURCE_IMAGE: Leaf = (0x00089124, 0x00082112, 0x00081155)
 #: Millimetres that planes may be off, as decimal strings of few digits are.
 _CLOSE = 0.02
@@ -33,13 +34,13 @@ def check_against(subject: Subject, sources: Sources, out: Findings) -> None:
     _check_identity(subject, referred, out)
     _check_frame_of_reference(subject, referred, out)
     images = [k for k in referred if k.size != (0, 0) and k.segments is None]
-    if subject.sop_class in [_PREFIX + n for n in _DERIVED[:3]] and not subject.is_tiled:
+    if subject.sop_class in _OF_FRAMES and not subject.is_tiled:
         _check_planes(subject, others, images, out)
         if others.volumes and "SegmentSequence" in subject.ds:
             check_placement(subject, others.volumes, out)
-    if subject.sop_class.startswith(_PREFIX + "88."):
+    if subject.sop_class.startswith(sop.DOCUMENT_FAMILY):
         _check_coordinates(subject, others, out)
-    if subject.sop_class == _PREFIX + "91.1":
+    if subject.sop_class == sop.BULK_ANNOTATIONS:
         _check_annotations(subject, others, out)
 
 
@@ -75,8 +76,8 @@ def _check_references(subject: Subject, sources: Sources, out: Findings) -> list
 
 def _is_derived(subject: Subject) -> bool:
     """Whether the object is of a kind that lives by what it refers to."""
-    kinds = (*_DERIVED, "88.", "11.", "481.3")
-    return subject.sop_class.startswith(tuple(_PREFIX + kind for kind in kinds))
+    kinds = (*_DERIVED, sop.DOCUMENT_FAMILY, sop.PRESENTATION_FAMILY, sop.RT_STRUCTURE_SET)
+    return subject.sop_class.startswith(kinds)
 
 
 def _check_reference(reference: Reference, known: Known, out: Findings) -> None:
@@ -101,7 +102,7 @@ def _check_identity(subject: Subject, referred: list[Known], out: Findings) -> N
     ds = subject.ds
     studies = {k.study for k in referred}
     own = text(ds, "StudyInstanceUID")
-    if own not in studies and subject.sop_class != "1.2.840.10008.5.1.4.1.1.88.59":
+    if own not in studies and subject.sop_class != sop.KEY_OBJECT_SELECTION:
         out.error(
             where("", "StudyInstanceUID"), "is not the study of any source",
             "an object belongs to the study of what it was made from", "C.7.2.1",
@@ -121,7 +122,7 @@ def _check_identity(subject: Subject, referred: list[Known], out: Findings) -> N
 
 
 def _check_frame_of_reference(subject: Subject, referred: list[Known], out: Findings) -> None:
-    if subject.sop_class not in [_PREFIX + n for n in _DERIVED]:
+    if subject.sop_class not in _DERIVED:
         return
     own = text(subject.ds, "FrameOfReferenceUID")
     given = {k.frame_of_reference for k in referred if k.frame_of_reference}

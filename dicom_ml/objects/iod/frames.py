@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs import is_encapsulated
 from dicom_ml.errors import DicomMLError, DicomMLWarning
 from dicom_ml.objects.iod.context import Findings, items_of, number, numbers, text, where
@@ -26,7 +27,6 @@ __all__ = [
 
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 _SHARED = "SharedFunctionalGroupsSequence"
-_SEGMENTATIONS = "1.2.840.10008.5.1.4.1.1.66."
 _POSITION = 0x00200032
 #: Millimetres that positions may be off, as decimal strings of few digits are.
 _CLOSE = 1e-2
@@ -289,7 +289,7 @@ def _check_placed(subject: Subject, out: Findings) -> None:
     named = named or any(items_of(i, "DerivationImageSequence") for i in items_of(subject.ds, _SHARED))
     for column, sequence, keyword, section in _PLACING:
         if any(value is None for value in subject.column(column)):
-            kind = out.warning if named and subject.sop_class.startswith(_SEGMENTATIONS) else out.error
+            kind = out.warning if named and subject.sop_class.startswith(sop.STORAGE + "66.") else out.error
             path = f"{_SHARED}[1].{sequence}[1]"
             kind(where(path, keyword), "is missing: frames have no place", "write it for every frame", section)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.iod.content_items import check_item
 from dicom_ml.objects.iod.context import Findings, items_of, text, where
 from dicom_ml.objects.iod.subject import Subject
@@ -12,21 +13,18 @@ from dicom_ml.objects.iod.subject import Subject
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["KEY_OBJECTS", "REPORTS", "check_content", "check_evidence", "check_key_objects", "check_measurement_report"]
+__all__ = ["REPORTS", "check_content", "check_evidence", "check_key_objects", "check_measurement_report"]
 
-_PREFIX = "1.2.840.10008.5.1.4.1.1.88."
-BASIC, ENHANCED, COMPREHENSIVE, SPATIAL = (_PREFIX + n for n in ("11", "22", "33", "34"))
-KEY_OBJECTS = _PREFIX + "59"
-REPORTS = (BASIC, ENHANCED, COMPREHENSIVE, SPATIAL)
+REPORTS = (sop.BASIC_TEXT_SR, *sop.MEASUREMENT_REPORTS)
 
 _PLAIN = {"TEXT", "CODE", "DATETIME", "DATE", "TIME", "UIDREF", "PNAME", "COMPOSITE", "IMAGE", "WAVEFORM", "CONTAINER"}
 #: Value types of each kind of document (PS3.3 A.35.1.3.1 and the like).
 _VALUE_TYPES = {
-    BASIC: _PLAIN,
-    ENHANCED: _PLAIN | {"NUM", "SCOORD", "TCOORD"},
-    COMPREHENSIVE: _PLAIN | {"NUM", "SCOORD", "TCOORD"},
-    SPATIAL: _PLAIN | {"NUM", "SCOORD", "TCOORD", "SCOORD3D", "TABLE"},
-    KEY_OBJECTS: {"TEXT", "CODE", "UIDREF", "PNAME", "COMPOSITE", "IMAGE", "WAVEFORM", "CONTAINER"},
+    sop.BASIC_TEXT_SR: _PLAIN,
+    sop.ENHANCED_SR: _PLAIN | {"NUM", "SCOORD", "TCOORD"},
+    sop.COMPREHENSIVE_SR: _PLAIN | {"NUM", "SCOORD", "TCOORD"},
+    sop.COMPREHENSIVE_3D_SR: _PLAIN | {"NUM", "SCOORD", "TCOORD", "SCOORD3D", "TABLE"},
+    sop.KEY_OBJECT_SELECTION: {"TEXT", "CODE", "UIDREF", "PNAME", "COMPOSITE", "IMAGE", "WAVEFORM", "CONTAINER"},
 }
 #: What an item of a value type may be the source of.
 _SOURCES = {
@@ -75,7 +73,7 @@ def walk_content(item: Dataset, path: str = "") -> Iterator[tuple[str, Dataset, 
 def check_content(subject: Subject, out: Findings) -> None:
     """Every item: its value type, relationship, name and value (C.17.3, C.18)."""
     allowed = _VALUE_TYPES.get(subject.sop_class)
-    by_reference = subject.sop_class in (COMPREHENSIVE, SPATIAL)
+    by_reference = subject.sop_class in (sop.COMPREHENSIVE_SR, sop.COMPREHENSIVE_3D_SR)
     for path, item, parent in walk_content(subject.ds):
         kind, relationship = text(item, "ValueType"), text(item, "RelationshipType")
         if "ReferencedContentItemIdentifier" in item:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.frames import decode_frames
 from dicom_ml.errors import DicomMLError
 from dicom_ml.objects.iod.context import Findings, items_of, number, text, where
@@ -12,14 +13,13 @@ from dicom_ml.objects.iod.subject import Subject
 __all__ = ["check_label_values", "check_segments", "check_segmentation_type"]
 
 _FRAMES = "PerFrameFunctionalGroupsSequence"
-_LABELMAP_CLASS = "1.2.840.10008.5.1.4.1.1.66.7"
 
 
 def check_segmentation_type(subject: Subject, out: Findings) -> None:
     """Segmentation Type against the bits of its pixels and its SOP class (C.8.20.2.3)."""
     ds, section = subject.ds, "C.8.20.2.3"
     kind, bits = text(ds, "SegmentationType"), number(ds, "BitsAllocated")
-    labelmap = subject.sop_class == _LABELMAP_CLASS
+    labelmap = subject.sop_class == sop.LABEL_MAP_SEGMENTATION
     if kind and labelmap != (kind == "LABELMAP"):
         out.error(where("", "SegmentationType"), f"is {kind} in an object of another SOP class", "", section)
     allowed = {"BINARY": (1,), "FRACTIONAL": (8,), "LABELMAP": (8, 16)}.get(kind)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.iod.context import items_of, number, numbers, text
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Known", "Sources", "known_of", "read_sources"]
 
 FloatArray = npt.NDArray[np.float64]
-_SOP_CLASS_OF_SLIDES = "1.2.840.10008.5.1.4.1.1.77.1.6"
 #: What patients and studies are told apart by (PS3.3 C.7.1.1, C.7.2.1).
 IDENTITY = ("PatientID", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "StudyDate")
 
@@ -213,7 +213,7 @@ def _add_series(series: SourceSeries, found: Sources) -> None:
     for level in series.levels:
         for uid, sop_class in zip(level.sop_instance_uids, level.sop_class_uids, strict=True):
             found.known[uid] = Known(
-                sop_class or _SOP_CLASS_OF_SLIDES, series.series_instance_uid, series.study_instance_uid,
+                sop_class or sop.VL_WHOLE_SLIDE_MICROSCOPY, series.series_instance_uid, series.study_instance_uid,
                 series.frame_of_reference_uid, 0, None, (level.grid.shape[1], level.grid.shape[2]), identity=identity,
             )  # fmt: skip
 

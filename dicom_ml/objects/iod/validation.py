@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.objects.iod.annotations import check_annotations
 from dicom_ml.objects.iod.context import Findings, text, where
@@ -27,7 +28,6 @@ from dicom_ml.objects.iod.parametric_maps import check_parametric_map, check_rea
 from dicom_ml.objects.iod.presentations import check_presentation
 from dicom_ml.objects.iod.references import check_common_references
 from dicom_ml.objects.iod.reports import (
-    KEY_OBJECTS,
     REPORTS,
     check_content,
     check_evidence,
@@ -142,22 +142,21 @@ def _guarded(check: Check, subject: Subject, out: Findings) -> None:
         out.warning("", f"{what} could not be checked: a value is not of its kind ({type(error).__name__})")
 
 
-_PREFIX = "1.2.840.10008.5.1.4.1.1."
 _OF_IMAGES: tuple[Check, ...] = (
     check_pixel_header, check_pixel_data, check_frame_count, check_dimensions, check_planes, check_tiles,
     check_plane_of_image, check_real_world_values, check_image,
 )  # fmt: skip
 _OF_KINDS: dict[str, tuple[Check, ...]] = {
     **dict.fromkeys(
-        (_PREFIX + "66.4", _PREFIX + "66.7"),
+        sop.SEGMENTATIONS,
         (check_segmentation_type, check_segments, check_label_values, check_common_references),
     ),
-    _PREFIX + "30": (check_parametric_map, check_common_references),
-    _PREFIX + "91.1": (check_annotations, check_common_references),
+    sop.PARAMETRIC_MAP: (check_parametric_map, check_common_references),
+    sop.BULK_ANNOTATIONS: (check_annotations, check_common_references),
     **dict.fromkeys(REPORTS, (check_content, check_evidence, check_measurement_report)),
-    KEY_OBJECTS: (check_content, check_evidence, check_key_objects),
-    **{_PREFIX + f"11.{n}": (check_presentation,) for n in (1, 2, 3, 4, 8)},
-    _PREFIX + "481.3": (check_structure_set,),
+    sop.KEY_OBJECT_SELECTION: (check_content, check_evidence, check_key_objects),
+    **{f"{sop.PRESENTATION_FAMILY}{n}": (check_presentation,) for n in (1, 2, 3, 4, 8)},
+    sop.RT_STRUCTURE_SET: (check_structure_set,),
 }
 
 

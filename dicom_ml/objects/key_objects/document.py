@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dicom_ml.codes import Code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.writer import dataset_bytes, element_bytes, file_head, item_bytes, sequence_bytes
 from dicom_ml.objects.derived import Description, copied_dataset, declare_characters
 from dicom_ml.objects.key_objects.selecting import value_type_of
@@ -19,9 +20,8 @@ from dicom_ml.source import SourceSeries
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["DESCRIPTION", "KEY_OBJECT_SELECTION", "content_of", "selection_bytes"]
+__all__ = ["DESCRIPTION", "content_of", "selection_bytes"]
 
-KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 _EVIDENCE, _IDENTICAL = 0x0040A375, 0x0040A525
 #: Attributes of images that the document has no module for.
@@ -76,7 +76,7 @@ def selection_bytes(
     characters = ds.get("SpecificCharacterSet")
     template = element_bytes(0x00080105, "CS", b"DCMR") + element_bytes(0x0040DB00, "CS", root.template.encode())
     parts = [
-        file_head(KEY_OBJECT_SELECTION, description.sop_instance_uid, "1.2.840.10008.1.2.1"),
+        file_head(sop.KEY_OBJECT_SELECTION, description.sop_instance_uid, "1.2.840.10008.1.2.1"),
         dataset_bytes(ds[:0x0040A040]),
         element_bytes(0x0040A040, "CS", b"CONTAINER"),
         title,
@@ -99,7 +99,7 @@ def _header(source: SourceSeries, description: Description) -> Dataset:
         if keyword in ds:
             delattr(ds, keyword)
     now = description.created
-    ds.SOPClassUID = KEY_OBJECT_SELECTION
+    ds.SOPClassUID = sop.KEY_OBJECT_SELECTION
     ds.SOPInstanceUID = description.sop_instance_uid
     ds.StudyInstanceUID = source.study_instance_uid
     ds.SeriesInstanceUID = description.series_instance_uid

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dicom_ml.codes import Code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.objects.derived import Description, describe
-from dicom_ml.objects.key_objects.document import DESCRIPTION, KEY_OBJECT_SELECTION, content_of, selection_bytes
+from dicom_ml.objects.key_objects.document import DESCRIPTION, content_of, selection_bytes
 from dicom_ml.objects.key_objects.selecting import Selector, record_of
 from dicom_ml.objects.key_objects.titles import MODIFIER, REJECTIONS, check_modifiers, parse_title
 from dicom_ml.objects.report.canvas import Canvas, array_canvas, rebase_slice
@@ -129,7 +130,7 @@ class KeyObjects:
         for one in family:
             one.identical = [
                 Reference(
-                    KEY_OBJECT_SELECTION,
+                    sop.KEY_OBJECT_SELECTION,
                     other.sop_instance_uid,
                     series_instance_uid=other.series_instance_uid,
                     study_instance_uid=other.study_instance_uid,
@@ -142,7 +143,7 @@ class KeyObjects:
     @property
     def sop_class_uid(self) -> str:
         """SOP Class UID."""
-        return KEY_OBJECT_SELECTION
+        return sop.KEY_OBJECT_SELECTION
 
     @property
     def sop_instance_uid(self) -> str:
@@ -263,7 +264,7 @@ def read_key_objects(path: str | os.PathLike[str] | bytes) -> KeyObjects:
     """
     stored = read_document(path)
     kind = stored.view.text(0x00080016)
-    if kind != KEY_OBJECT_SELECTION:
+    if kind != sop.KEY_OBJECT_SELECTION:
         raise FileError(
             f"{stored.name}: is no key object selection: its SOP class is {kind or 'missing'}; "
             "other structured reports are read with read_report or read_sr_tree"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import EncodingError, GeometryError, SeriesError
 from dicom_ml.objects.report.canvas import Canvas, array_canvas, rebase_slice
 from dicom_ml.objects.report.items import Reference
@@ -14,17 +15,15 @@ from dicom_ml.source import SourceSeries, as_source, copied_attributes
 
 __all__ = ["Selector", "datasets_of", "record_of", "reference_to", "value_type_of"]
 
-_ROOT = "1.2.840.10008.5.1.4.1.1."
-_WAVEFORMS = (_ROOT + "9.",)
+_WAVEFORMS = (sop.STORAGE + "9.",)
 #: Objects without pixels: reports, presentation states, annotations, plans, structure sets, registrations, documents.
 _OTHERS = tuple(
-    _ROOT + tail
+    sop.STORAGE + tail
     for tail in (
         "11.", "66", "67", "68.", "78.", "79.1", "80.1", "88.", "90.1", "91.1", "104.",
         "481.3", "481.4", "481.5", "481.6", "481.7", "481.8", "481.9",
     )
 )  # fmt: skip
-_SEGMENTATIONS = (_ROOT + "66.4", _ROOT + "66.7")
 
 
 def value_type_of(reference: Reference) -> str:
@@ -32,7 +31,7 @@ def value_type_of(reference: Reference) -> str:
     uid = reference.sop_class_uid
     if uid.startswith(_WAVEFORMS):
         return "WAVEFORM"
-    if uid in _SEGMENTATIONS:
+    if uid in sop.SEGMENTATIONS:
         return "IMAGE"
     return "COMPOSITE" if uid.startswith(_OTHERS) else "IMAGE"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.writer import dataset_bytes, sequence_bytes
 from dicom_ml.objects.parametric_map.values import Quantity, Storage, mapping_dataset, window
 
@@ -14,14 +15,12 @@ if TYPE_CHECKING:
 __all__ = [
     "BY_POSITION",
     "BY_QUANTITY",
-    "PARAMETRIC_MAP_STORAGE",
     "add_map_groups",
     "add_map_image",
     "mapping_elements",
     "pixel_element",
 ]
 
-PARAMETRIC_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.30"
 BY_QUANTITY = (0x00409210, 0x00409096, "Quantity")
 BY_POSITION = (0x00200032, 0x00209113, "Image Position Patient")
 _IMAGE_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
@@ -41,7 +40,7 @@ def mapping_elements(quantities: Sequence[Quantity], storage: Storage) -> list[b
 
 def add_map_image(ds: Dataset, storage: Storage, qualification: str, frame_count: int) -> None:
     """Parametric Map Image and Image Pixel modules, but for rows and columns."""
-    ds.SOPClassUID = PARAMETRIC_MAP_STORAGE
+    ds.SOPClassUID = sop.PARAMETRIC_MAP
     ds.ImageType = _IMAGE_TYPE
     ds.PixelPresentation = "MONOCHROME"
     ds.ContentQualification = qualification

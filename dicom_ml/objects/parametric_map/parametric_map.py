@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code, parse_code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated, transfer_syntax
 from dicom_ml.encoding.writer import (
     EncapsulatedFrames,
@@ -36,7 +37,6 @@ from dicom_ml.objects.derived import (
 from dicom_ml.objects.parametric_map.header import (
     BY_POSITION,
     BY_QUANTITY,
-    PARAMETRIC_MAP_STORAGE,
     add_map_groups,
     add_map_image,
     mapping_elements,
@@ -455,7 +455,7 @@ class _Made:
             channel_of if channels > 1 else None,
             identities,
         )
-        start = file_head(PARAMETRIC_MAP_STORAGE, self.sop_instance_uid, syntax)
+        start = file_head(sop.PARAMETRIC_MAP, self.sop_instance_uid, syntax)
         file.write(start + header_bytes(self._header(), self.source) + groups)
         self._write_frames(file, syntax)
 

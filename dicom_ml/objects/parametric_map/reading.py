@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.elements import items_of
 from dicom_ml.encoding.functional_groups import read_frame_groups, read_item
-from dicom_ml.objects.parametric_map.header import PARAMETRIC_MAP_STORAGE
 from dicom_ml.objects.parametric_map.values import Quantity, read_mapping
 from dicom_ml.objects.placing import Target, Window, check_unique, find_placement, nearest, place_frames
 from dicom_ml.objects.stored import StoredFrames
@@ -58,7 +58,7 @@ class MappedFrames(StoredFrames):
     def _check_kind(self) -> None:
         view = self._view
         sop_class = view.text(0x00080016)
-        if sop_class != PARAMETRIC_MAP_STORAGE:
+        if sop_class != sop.PARAMETRIC_MAP:
             raise self._fail(
                 f"is no DICOM Parametric Map: its SOP class is {sop_class or 'missing'}, "
                 f"modality {view.text(0x00080060) or 'missing'}"

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated
 from dicom_ml.encoding.spool import Key
 from dicom_ml.encoding.writer import EncapsulatedFrames, NativeFrames, file_head
@@ -26,7 +27,6 @@ from dicom_ml.objects.derived import (
 )
 from dicom_ml.objects.parametric_map.header import (
     BY_QUANTITY,
-    PARAMETRIC_MAP_STORAGE,
     add_map_groups,
     add_map_image,
     mapping_elements,
@@ -119,7 +119,7 @@ class TiledMap:
         declare_characters(ds)
         identities = mapping_elements(self.quantities, storage) if several else []
         frames = tile_frame_groups(self.tiling, channel_of, row_of, column_of, identities)
-        start = file_head(PARAMETRIC_MAP_STORAGE, self.description.sop_instance_uid, syntax)
+        start = file_head(sop.PARAMETRIC_MAP, self.description.sop_instance_uid, syntax)
         return start + header_bytes(ds, self.source, instances_of(self.source, self.tiling.grid)) + frames
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.presentation.areas import DisplayedArea, Orientation
 from dicom_ml.objects.presentation.blending import Blend, BlendInput
 from dicom_ml.objects.presentation.graphics import Annotation, GraphicLayer
@@ -17,13 +18,13 @@ __all__ = ["KINDS", "Content", "GreyTransform"]
 
 #: SOP classes (PS3.4 table B.5-1) by the name used here.
 KINDS = {
-    "grayscale": "1.2.840.10008.5.1.4.1.1.11.1",
-    "color": "1.2.840.10008.5.1.4.1.1.11.2",
-    "pseudo-color": "1.2.840.10008.5.1.4.1.1.11.3",
-    "blending": "1.2.840.10008.5.1.4.1.1.11.4",
-    "xa/xrf grayscale": "1.2.840.10008.5.1.4.1.1.11.5",
-    "advanced blending": "1.2.840.10008.5.1.4.1.1.11.8",
-    "variable modality lut": "1.2.840.10008.5.1.4.1.1.11.12",
+    "grayscale": sop.GRAYSCALE_PRESENTATION,
+    "color": sop.COLOR_PRESENTATION,
+    "pseudo-color": sop.PSEUDO_COLOR_PRESENTATION,
+    "blending": sop.BLENDING_PRESENTATION,
+    "xa/xrf grayscale": sop.XA_XRF_GRAYSCALE_PRESENTATION,
+    "advanced blending": sop.ADVANCED_BLENDING_PRESENTATION,
+    "variable modality lut": sop.VARIABLE_MODALITY_LUT_PRESENTATION,
 }
 #: What follows the window: unchanged, turned round, or by a table (PS3.3 C.11.6).
 GreyTransform: TypeAlias = str | LookupTable

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.elements import CutOff, FileView, NotLean, Place, elements_of, items_of
 from dicom_ml.encoding.writer import dataset_bytes, element_bytes, file_head, item_bytes, sequence_bytes
 from dicom_ml.errors import EncodingError, FileError
@@ -24,9 +25,9 @@ __all__ = ["DOCUMENTS", "StoredDocument", "document_bytes", "read_document"]
 
 #: SOP class of each kind of document.
 DOCUMENTS = {
-    "enhanced": "1.2.840.10008.5.1.4.1.1.88.22",
-    "comprehensive": "1.2.840.10008.5.1.4.1.1.88.33",
-    "comprehensive3d": "1.2.840.10008.5.1.4.1.1.88.34",
+    "enhanced": sop.ENHANCED_SR,
+    "comprehensive": sop.COMPREHENSIVE_SR,
+    "comprehensive3d": sop.COMPREHENSIVE_3D_SR,
 }
 _EXPLICIT = "1.2.840.10008.1.2.1"
 #: Attributes of images that a document has no module for.

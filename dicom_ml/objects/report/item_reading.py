@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code, lookup_meaning
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.elements import NotLean, Place, elements_of, items_of
 from dicom_ml.encoding.writer import dataset_bytes, file_head
 from dicom_ml.errors import FileError
@@ -32,7 +33,6 @@ _REFERENCED, _CLASS, _INSTANCE = 0x00081199, 0x00081150, 0x00081155
 _FRAMES, _CHANNELS, _SEGMENTS = 0x00081160, 0x0040A0B0, 0x0062000B
 _TIMES = {"DATETIME": 0x0040A120, "DATE": 0x0040A121, "TIME": 0x0040A122}
 _EXTENT, _SAMPLES, _OFFSETS, _DATETIMES = 0x0040A130, 0x0040A132, 0x0040A138, 0x0040A13A
-_PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."
 _POINT_TYPES = {b"FL": "<f4", b"OF": "<f4", b"FD": "<f8", b"OD": "<f8"}
 _MAX_DEPTH = 100
 
@@ -323,7 +323,7 @@ class Decoder:
                 )
                 if _REFERENCED in parts:
                     shown_with = self._reference(parts)
-                    if shown_with is not None and shown_with.sop_class_uid.startswith(_PRESENTATION_STATES):
+                    if shown_with is not None and shown_with.sop_class_uid.startswith(sop.PRESENTATION_FAMILY):
                         reference = replace(reference, presentation=shown_with)
             self._references[raw] = reference
             return reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import GeometryError
 from dicom_ml.objects.report.items import Reference
 from dicom_ml.objects.report.regions import Region
@@ -95,10 +96,6 @@ class SegmentationFrame(Region):
         return hash(self.reference)
 
 
-_SEGMENTATIONS = {"labelmap": "1.2.840.10008.5.1.4.1.1.66.7"}
-_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-
-
 def _reference_to(thing: Any, frames: tuple[int, ...] = (), segments: tuple[int, ...] = ()) -> Reference:
     if isinstance(thing, Reference):
         return Reference(
@@ -122,7 +119,7 @@ def _reference_to(thing: Any, frames: tuple[int, ...] = (), segments: tuple[int,
         )
     if hasattr(thing, "sop_instance_uid"):
         return Reference(
-            _SEGMENTATIONS.get(getattr(thing, "kind", ""), _SEGMENTATION),
+            sop.LABEL_MAP_SEGMENTATION if getattr(thing, "kind", "") == "labelmap" else sop.SEGMENTATION,
             thing.sop_instance_uid,
             frames,
             segments,

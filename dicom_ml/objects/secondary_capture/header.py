@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code, code_to_dataset
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.color import srgb_profile
 from dicom_ml.objects.derived import (
     Description,
@@ -26,16 +27,15 @@ from dicom_ml.source import SourceSeries
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["SECONDARY_CAPTURE", "STORAGE", "Look", "header_of", "sop_class_of"]
+__all__ = ["STORAGE", "Look", "header_of", "sop_class_of"]
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 #: Names of the SOP classes.
 STORAGE = {
-    SECONDARY_CAPTURE: "single frame",
-    SECONDARY_CAPTURE + ".1": "multi-frame single bit",
-    SECONDARY_CAPTURE + ".2": "multi-frame grayscale byte",
-    SECONDARY_CAPTURE + ".3": "multi-frame grayscale word",
-    SECONDARY_CAPTURE + ".4": "multi-frame true color",
+    sop.SECONDARY_CAPTURE: "single frame",
+    sop.SECONDARY_CAPTURE + ".1": "multi-frame single bit",
+    sop.SECONDARY_CAPTURE + ".2": "multi-frame grayscale byte",
+    sop.SECONDARY_CAPTURE + ".3": "multi-frame grayscale word",
+    sop.SECONDARY_CAPTURE + ".4": "multi-frame true color",
 }
 _SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 _PROCESSING = Code("109102", "DCM", "Processing Equipment")
@@ -68,8 +68,8 @@ class Look:
 def sop_class_of(pictures: Pictures, multiframe: bool) -> str:
     """The SOP class for such pictures."""
     if not multiframe:
-        return SECONDARY_CAPTURE
-    return SECONDARY_CAPTURE + (".4" if pictures.is_color else ".2" if pictures.bits == 8 else ".3")
+        return sop.SECONDARY_CAPTURE
+    return sop.SECONDARY_CAPTURE + (".4" if pictures.is_color else ".2" if pictures.bits == 8 else ".3")
 
 
 def header_of(
@@ -95,7 +95,7 @@ def header_of(
     _add_equipment(ds, provenance, description)
     _add_references(ds, provenance)
     _add_pixels(ds, pictures, look, photometric)
-    if sop_class == SECONDARY_CAPTURE:
+    if sop_class == sop.SECONDARY_CAPTURE:
         _add_single(ds, source, provenance, look)
     else:
         _add_frames(ds, pictures, source, provenance, look, description)

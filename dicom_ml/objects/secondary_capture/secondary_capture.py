@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import parse_code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated, transfer_syntax
 from dicom_ml.encoding.writer import EncapsulatedFrames, NativeFrames, atomic_file, dataset_bytes, file_head
 from dicom_ml.errors import EncodingError
@@ -20,7 +21,7 @@ from dicom_ml.objects.derived import Description, describe, frame_groups
 from dicom_ml.objects.key_objects.selecting import record_of
 from dicom_ml.objects.pixels import EXTENDED_FROM, encode_ahead
 from dicom_ml.objects.report.items import Reference
-from dicom_ml.objects.secondary_capture.header import SECONDARY_CAPTURE, Look, header_of, sop_class_of
+from dicom_ml.objects.secondary_capture.header import Look, header_of, sop_class_of
 from dicom_ml.objects.secondary_capture.pictures import (
     CONVERSION_TYPES,
     Pictures,
@@ -159,7 +160,7 @@ class SecondaryCapture:
         """Whether the object holds a stack of pictures."""
         if isinstance(self._content, _Made):
             return self._content.multiframe
-        return self.sop_class_uid != SECONDARY_CAPTURE or self._content.frame_count > 1
+        return self.sop_class_uid != sop.SECONDARY_CAPTURE or self._content.frame_count > 1
 
     @property
     def is_color(self) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.writer import element_bytes, sequence_bytes
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.algorithm import Algorithm
@@ -30,17 +31,12 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = [
-    "BINARY_STORAGE",
-    "LABELMAP_STORAGE",
     "Coding",
     "add_segmentation_image",
     "add_segments",
     "header_dataset",
     "segment_frame_groups",
 ]
-
-BINARY_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
-LABELMAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
 _BACKGROUND = Code("125040", "DCM", "Background")
 _SEGMENTATION = Code("113076", "DCM", "Segmentation")
@@ -75,7 +71,7 @@ class Coding:
     @property
     def sop_class_uid(self) -> str:
         """SOP class of the object."""
-        return LABELMAP_STORAGE if self.kind == "labelmap" else BINARY_STORAGE
+        return sop.LABEL_MAP_SEGMENTATION if self.kind == "labelmap" else sop.SEGMENTATION
 
 
 def header_dataset(

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.functional_groups import GROUP_TAGS
 from dicom_ml.encoding.functional_groups import Path as TagPath
 from dicom_ml.objects.segmentation.descriptions import Segment
-from dicom_ml.objects.segmentation.header import BINARY_STORAGE, LABELMAP_STORAGE
 from dicom_ml.objects.stored import StoredFrames
 
 __all__ = ["SegmentedFrames", "StoredSegmentation"]
@@ -52,12 +52,12 @@ class SegmentedFrames(StoredFrames):
     def _kind(self) -> str:
         view = self._view
         sop_class, modality = view.text(0x00080016), view.text(0x00080060)
-        if sop_class not in (BINARY_STORAGE, LABELMAP_STORAGE):
+        if sop_class not in sop.SEGMENTATIONS:
             raise self._fail(
                 f"is no DICOM Segmentation: its SOP class is {sop_class or 'missing'}, modality {modality or 'missing'}"
             )
         kind = view.text(0x00620001).lower()
-        if sop_class == LABELMAP_STORAGE and kind != "labelmap":
+        if sop_class == sop.LABEL_MAP_SEGMENTATION and kind != "labelmap":
             if kind:
                 raise self._fail(f"is a Label Map Segmentation but says its Segmentation Type is {kind.upper()}")
             kind = "labelmap"

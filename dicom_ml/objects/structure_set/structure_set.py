@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import DicomMLError, DicomMLWarning, EncodingError, FileError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.algorithm import Algorithm
@@ -24,9 +25,8 @@ from dicom_ml.source import SourceSeries, as_source
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["STRUCTURE_SET_STORAGE", "StructureSet", "read_structure_set"]
+__all__ = ["StructureSet", "read_structure_set"]
 
-STRUCTURE_SET_STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
 Array = npt.NDArray[Any]
 
 
@@ -355,7 +355,7 @@ def read_structure_set(path: str | os.PathLike[str] | Dataset) -> StructureSet:
             warnings.filterwarnings("ignore", module=r"pydicom\b")
             ds = path if isinstance(path, Dataset) else dcmread(path, force=True)
             sop_class = str(ds.get("SOPClassUID") or "")
-            if sop_class != STRUCTURE_SET_STORAGE:
+            if sop_class != sop.RT_STRUCTURE_SET:
                 raise FileError(f"{name}: is no RT Structure Set: its SOP class is {sop_class or 'missing'}")
             return StructureSet(ds, name)
     except DicomMLError:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import SeriesError
 from dicom_ml.reading.index.database import Database
 from dicom_ml.source import patient_digest
 
 __all__ = ["Index", "SeriesRow", "open_index"]
-
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 
 @dataclass(frozen=True)
@@ -228,7 +227,7 @@ class Index:
         """
         found = []
         for row in self.series(**equal):
-            if row.sop_class_uid in _SEGMENTATIONS:
+            if row.sop_class_uid in sop.SEGMENTATIONS:
                 continue
             record: dict[str, Any] = {
                 "image": list(row.files),
@@ -241,7 +240,7 @@ class Index:
                 files = [
                     path
                     for other in self.referring_to(row.series_instance_uid)
-                    if other.sop_class_uid in _SEGMENTATIONS
+                    if other.sop_class_uid in sop.SEGMENTATIONS
                     for path in other.files
                 ]
                 if files:

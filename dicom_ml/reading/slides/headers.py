@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
+from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs import FrameInfo
 from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, Place, items_of
 from dicom_ml.encoding.functional_groups import read_frame_groups, read_item
@@ -34,10 +35,7 @@ __all__ = [
 ]
 
 #: SOP classes of tiled images in the slide coordinate system.
-SLIDE_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.77.1.6",  # VL Whole Slide Microscopy
-    "1.2.840.10008.5.1.4.1.1.77.1.9",  # Confocal Microscopy Tiled Pyramidal
-)
+SLIDE_CLASSES = (sop.VL_WHOLE_SLIDE_MICROSCOPY, sop.CONFOCAL_MICROSCOPY_TILED)
 
 _SHARED, _PER_FRAME = 0x52009229, 0x52009230
 _ORIGIN, _PATHS = 0x00480008, 0x00480105

@@ -6,9 +6,9 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian
 
+from dicom_ml.encoding.sop_classes import RT_STRUCTURE_SET
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.geometry import Grid
-from dicom_ml.objects.structure_set.structure_set import STRUCTURE_SET_STORAGE
 
 
 def ring(middle, radius, count=40, wobble=0.0, seed=0):
@@ -31,7 +31,7 @@ def structure_set(regions, *, frame="", name="a", digits=None, **attributes) -> 
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = STRUCTURE_SET_STORAGE
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = RT_STRUCTURE_SET
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = derived_uid("rtstruct", name)
     ds.Modality, ds.StructureSetLabel = "RTSTRUCT", "Plan"
     ds.PatientID, ds.PatientName = "P1", "Doe^P1"
