@@ -111,13 +111,15 @@ def _scoord(shape: Shape, canvas: Canvas, name: Code | None, rel: str = _CONTAIN
     else:
         points = shape.points
     if canvas.grid is not None:
-        low, high = shape.bounds
-        limit = np.array(canvas.grid.shape[1:])
-        if low.min() < -_SLACK or (high > limit + _SLACK).any():
+        (top, left), (bottom, right) = (edge.tolist() for edge in shape.bounds)
+        rows, columns = canvas.grid.shape[1:]
+        outside = max(-top, -left, bottom - rows, right - columns)
+        if outside > _SLACK:
             raise GeometryError(
-                f"{shape!r} reaches outside its image of {limit[0]} rows and {limit[1]} columns; cut it off at the edge"
+                f"{shape!r} reaches outside its image of {rows} rows and {columns} columns; cut it off at the edge"
             )
-        points = np.clip(points, 0, limit)
+        if outside > 0:
+            points = np.clip(points, 0, (rows, columns))
     return _graphic_item("SCOORD", shape, points[:, ::-1], name, rel, "VOLUME" if canvas.is_slide else "", reference)
 
 
