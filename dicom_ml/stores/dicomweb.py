@@ -152,6 +152,10 @@ class DicomWeb:
                 len(found),
             )
             before = len(found)
+            if not isinstance(page, list):
+                raise StoreError(
+                    f"{printable(self.root)} answers a query for {level} with {type(page).__name__}, no list"
+                )
             if before + len(page) > FOUND.value:
                 raise StoreError(
                     f"{printable(self.root)} answers a query for {level} with more than {FOUND.value}; {FOUND.advice}"

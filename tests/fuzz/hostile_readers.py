@@ -41,14 +41,63 @@ def stored_index(path: str) -> Any:
     return [(series.series_instance_uid, series.files[:1]) for series in found.series()]
 
 
+def fetched(address: str) -> Any:
+    """What is fetched from an address, perhaps with a study behind a ``|``, and nothing beside the folder."""
+    from dicom_ml.stores.transfer import fetch
+
+    where, _, study = address.partition("|")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "in" / "copy"
+        try:
+            found = fetch(where, folder, study=study)
+        finally:
+            strangers = [path for path in Path(scratch).rglob("*") if path.is_file() and path.parent != folder]
+            assert not strangers, strangers
+        return found.new, found.problems
+
+
+def searched(address: str) -> Any:
+    """What a DICOMweb server says that it has."""
+    from dicom_ml.stores.dicomweb import DicomWeb
+
+    return len(DicomWeb(address).search("studies"))
+
+
+def sent(address: str) -> Any:
+    """What becomes of a file that is sent."""
+    from dicom_ml.stores.transfer import send
+
+    where, _, path = address.partition("|")
+    return [(one.ok, one.detail) for one in send([path], where)]
+
+
+def bulk(address: str) -> Any:
+    """Bulk data from where a server says that it is."""
+    from dicom_ml.stores.dicomweb import DicomWeb
+
+    where, _, uri = address.partition("|")
+    return len(DicomWeb(where).bulk_data(uri))
+
+
 READERS: dict[str, Callable[[str], Any]] = {name: _of_bytes(target) for name, target in TARGETS.items()}
 READERS |= {"volume at": volume_at, "slide at": slide_at, "index of": index_of, "stored index": stored_index}
+READERS |= {"fetch": fetched, "search": searched, "send": sent, "bulk": bulk}
 
 
 def prepare() -> None:
     """Load what is loaded on first use, so that it counts as the program's own."""
     import imagecodecs  # noqa: F401
     import pydicom.pixels  # noqa: F401
+
+    try:
+        import dicomweb_client.api  # noqa: F401
+        import pynetdicom  # noqa: F401
+
+        from dicom_ml.stores import dicomweb, session  # noqa: F401
+
+        dicomweb._FIRST_WAIT = 0.01
+    except ImportError:
+        pass
 
     for target in ("volume", "slide", "segmentation", "report", "annotations", "validate"):
         try:
