@@ -160,6 +160,7 @@ class Archive:
         self.requests: list[tuple[str, str, str | None]] = []
         self.stored: dict[str, bytes] = {}
         self.refused: dict[str, int] = {}
+        self.most = 1000  # rows of an answer to a search, whatever was asked for
         self.lock = threading.Lock()
 
     def failure(self) -> str:
@@ -185,6 +186,9 @@ def dicomweb_server(files: list[Path]) -> Iterator[tuple[str, Archive]]:
             if failure.isdigit():
                 self.answer(int(failure))
                 return
+            if failure == "other":  # an instance is taken for its neighbour
+                asked = parts.path.rsplit("/", 1)[1]
+                parts = parts._replace(path=parts.path.replace(asked, next(u for u in archive.instances if u != asked)))
             body, kind = self._body(parts.path, query)
             if body is None:
                 self.answer(404)
@@ -193,8 +197,12 @@ def dicomweb_server(files: list[Path]) -> Iterator[tuple[str, Archive]]:
                 self.answer(200, body[: len(body) // 2], {"Content-Type": kind}, size=len(body))
                 return
             if failure == "fewer":  # valid, and not all
-                rows = json.loads(body)
-                body = json.dumps(rows[: len(rows) // 2]).encode()
+                if kind.endswith("json"):
+                    rows = json.loads(body)
+                    body = json.dumps(rows[: len(rows) // 2]).encode()
+                else:
+                    border = b"\r\n--the-border"
+                    body = border.join([*body.split(border)[:-2], b"--\r\n"])
             if failure == "cut":  # as by a proxy that was cut off itself: the length is that of the part
                 body = body[: len(body) * 3 // 4]
             self.answer(200, body, {"Content-Type": kind})
@@ -212,7 +220,7 @@ def dicomweb_server(files: list[Path]) -> Iterator[tuple[str, Archive]]:
             if not found:
                 return None, ""
             if ends == "instances":
-                start, most = int(query.get("offset", 0)), int(query.get("limit", 1000))
+                start, most = int(query.get("offset", 0)), min(int(query.get("limit", 1000)), archive.most)
                 rows = [
                     {
                         "00080016": {"vr": "UI", "Value": [d.SOPClassUID]},

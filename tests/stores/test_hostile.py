@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from tests.fuzz.bombs import DEFLATED, deflate_zeros, dicom, element, gzip_bomb, image
-from tests.fuzz.watch import Result, Watch
+from tests.fuzz.watch import Result, Watch, shared_watch
 from tests.stores.hostile_servers import Answer, Hostile, answering, hostile, qido
 
 pytest.importorskip("dicomweb_client")
@@ -25,11 +24,9 @@ LITTLE = {
 SECONDS = 8.0
 
 
-@pytest.fixture(scope="module")
-def watch() -> Iterator[Watch]:
-    watching = Watch()
-    yield watching
-    watching.close()
+@pytest.fixture
+def watch() -> Watch:
+    return shared_watch()
 
 
 def refused(found: Result, words: str = "") -> Result:
