@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from tests.conftest import data_folder
 from tests.judges import dciodvfy, dsrdump, need
 from tests.objects.report.scenes import slide
 from tests.objects.segmentation.scenes import NET, axial, label_map, segments, source_on
+from tests.real_files import named
 from tests.series import write_series
 
 ECG = "1.2.840.10008.5.1.4.1.1.9.1.1"
@@ -273,24 +273,10 @@ TABLE = {
 }
 
 
-def key_object_files(folder: Path) -> set[str]:
-    found = set()
-    for path in folder.rglob("*"):
-        if path.is_file():
-            try:
-                ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
-            except Exception:
-                continue
-            if ds.get("Modality") == "KO" or ds.get("SOPClassUID") == KEY_OBJECTS:
-                found.add(str(path.relative_to(folder)))
-    return found
-
-
 @pytest.mark.skipif(data_folder() is None, reason="the real data is not present")
 def test_the_table_is_complete(shared_data):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert key_object_files(shared_data) == set(TABLE)
+    found = named(shared_data, lambda head: head.modality == "KO" or head.sop_class == KEY_OBJECTS)
+    assert found == set(TABLE)
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from dicom_ml.objects.presentation.content import KINDS
 from tests.conftest import data_folder
 from tests.judges import dcmp2pgm
 from tests.objects.presentation.scenes import state_of
+from tests.real_files import named
 from tests.series import write_series
 
 #: File (under the data folder) -> kind, label, and numbers of images, areas, layers, graphics and overlays.
@@ -26,24 +26,10 @@ TABLE = {
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def state_files(folder: Path) -> set[str]:
-    found = set()
-    for path in folder.rglob("*"):
-        if path.is_file():
-            try:
-                ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
-            except Exception:
-                continue
-            if ds.get("Modality") == "PR" or ds.get("SOPClassUID") in KINDS.values():
-                found.add(str(path.relative_to(folder)))
-    return found
-
-
 @pytest.mark.skipif(data_folder() is None, reason="the real data is not present")
 def test_the_table_is_complete(shared_data):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert state_files(shared_data) == set(TABLE)
+    found = named(shared_data, lambda head: head.modality == "PR" or head.sop_class in KINDS.values())
+    assert found == set(TABLE)
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -14,6 +14,7 @@ import dicom_ml as dml
 from dicom_ml.objects.report import Person
 from tests.conftest import data_folder
 from tests.judges import dcmqi_read_sr, need
+from tests.real_files import named
 
 #: File (under the data folder) -> number of measurement groups, and of all content items.
 TABLE = {
@@ -34,20 +35,12 @@ TABLE = {
 }
 
 
-def is_report(path: Path) -> bool:
-    try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
-    except Exception:
-        return False
-    return ds.get("Modality") in ("SR", "KO") or str(ds.get("SOPClassUID", "")).startswith("1.2.840.10008.5.1.4.1.1.88")
-
-
 @pytest.mark.skipif(data_folder() is None, reason="the real data is not present")
 def test_the_table_is_complete(shared_data):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = {str(p.relative_to(shared_data)) for p in shared_data.rglob("*") if p.is_file() and is_report(p)}
-    assert found == set(TABLE)
+    def is_report(head):
+        return head.modality in ("SR", "KO") or head.sop_class.startswith("1.2.840.10008.5.1.4.1.1.88")
+
+    assert named(shared_data, is_report) == set(TABLE)
 
 
 @pytest.mark.skipif(data_folder() is None, reason="the real data is not present")

@@ -18,6 +18,7 @@ from tests.judges import dciodvfy, dcmdump, need
 from tests.objects.key_objects.test_key_objects import cine
 from tests.objects.report.scenes import slide
 from tests.objects.segmentation.scenes import NET, axial, label_map, oblique, segments, source_on
+from tests.real_files import named
 from tests.series import write_series
 
 ROOT = "1.2.840.10008.5.1.4.1.1.7"
@@ -284,20 +285,6 @@ def test_directions_of_rows_and_columns():
 
 
 # ---------------------------------------------------------------------- other makers
-def capture_files(folder: Path) -> list[str]:
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            try:
-                ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"], force=True)
-                kind = str(ds.get("SOPClassUID", ""))
-            except Exception:
-                continue
-            if kind in STORAGE:
-                found.append(str(path.relative_to(folder)))
-    return found
-
-
 #: Read by pydicom neither: no decoder finds the end of a fragment that holds a delimiter.
 BROKEN = {"e_edge/pydicom/test_files/JPEG2000-embedded-sequence-delimiter.dcm"}
 #: Lossy: decoders may differ by rounding.
@@ -306,7 +293,7 @@ TOLERANCE = {"TestPattern_JPEG-Baseline_YBR422.dcm": 1, "TestPattern_JPEG-Baseli
 
 @pytest.mark.skipif(data_folder() is None, reason="the real data is not present")
 def test_every_real_file_reads_as_pydicom_reads_it(shared_data):
-    names = capture_files(shared_data)
+    names = sorted(named(shared_data, lambda head: head.sop_class in STORAGE, forced=True))
     assert len(names) >= 59
     compared = 0
     with warnings.catch_warnings():

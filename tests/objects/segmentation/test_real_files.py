@@ -13,6 +13,7 @@ import pytest
 import dicom_ml as dml
 from tests.conftest import data_folder
 from tests.judges import need
+from tests.real_files import named
 
 #: File (under the data folder) -> None where it reads, else the error that names what is wrong with it.
 TABLE: dict[str, str | None] = {
@@ -64,29 +65,12 @@ PLAIN = {
 READABLE = [name for name, error in TABLE.items() if error is None]
 
 
-def is_segmentation(path: Path) -> bool:
-    try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality", "SOPClassUID"])
-    except Exception:
-        return False
-    return ds.get("Modality") == "SEG" or str(ds.get("SOPClassUID", "")).startswith("1.2.840.10008.5.1.4.1.1.66.")
-
-
 @pytest.mark.skipif(data_folder() is None, reason="the real data is not present")
 def test_the_table_is_complete(shared_data):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = {str(p.relative_to(shared_data)) for p in shared_data.rglob("*") if p.is_file() and is_segmentation(p)}
-    registrations = {
-        name
-        for name in found
-        if "66.4" not in sop_class(shared_data / name) and "66.7" not in sop_class(shared_data / name)
-    }
-    assert found - registrations == set(TABLE) | set(SLIDES)
+    def is_segmentation(head):  # registrations have the same root
+        return head.sop_class in ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
-
-def sop_class(path: Path) -> str:
-    return str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"]).get("SOPClassUID", ""))
+    assert named(shared_data, is_segmentation) == set(TABLE) | set(SLIDES)
 
 
 @pytest.mark.parametrize("name", [n for n, error in TABLE.items() if error])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pydicom
 import pytest
 
 import dicom_ml as dml
 from tests.conftest import data_folder
+from tests.real_files import named
 
 pytestmark = [pytest.mark.real_data, pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -50,16 +49,7 @@ def test_it_reads_as_pydicom_reads_it(name):
 
 
 def test_every_structure_set_is_in_the_table():
-    found = set()
-    for path in sorted(data_folder().rglob("*.dcm")):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                head = pydicom.dcmread(path, force=True, specific_tags=["SOPClassUID"], stop_before_pixels=True)
-            if str(head.get("SOPClassUID", "")) == "1.2.840.10008.5.1.4.1.1.481.3":
-                found.add(str(path.relative_to(data_folder())))
-        except Exception:  # broken on purpose
-            continue
+    found = named(data_folder(), lambda head: head.sop_class == "1.2.840.10008.5.1.4.1.1.481.3", forced=True)
     assert found == set(TABLE)
 
 

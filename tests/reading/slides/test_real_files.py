@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 import dicom_ml as dml
+from tests.real_files import heads
 
 #: File or folder -> levels, associated images, and the readers that agree with us pixel by pixel.
 READ: dict[str, tuple[int, list[str], tuple[str, ...]]] = {
@@ -94,12 +95,9 @@ def same(found: np.ndarray, expected: np.ndarray, lossy: bool) -> None:
 
 def test_every_slide_file_has_its_row(shared_data: Path) -> None:
     listed = [shared_data / name for name in READ]
-    for path in sorted(shared_data.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as handle:
-                head = handle.read(8000)
-            if b"1.2.840.10008.5.1.4.1.1.77.1.6\0" in head[:1000] and head[128:132] == b"DICM":
-                assert path in listed or path.parent in listed, f"{path} has no row"
+    for head in heads(shared_data):
+        if head.part10 and head.sop_class == "1.2.840.10008.5.1.4.1.1.77.1.6":
+            assert head.path in listed or head.path.parent in listed, f"{head.path} has no row"
 
 
 @pytest.mark.parametrize("name", READ)
