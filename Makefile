@@ -4,7 +4,8 @@
 #   make radiology       the same on chest CT
 #   make test            the whole test suite
 #   make lint            ruff, mypy, import-linter
-#   make bench           speed and memory beside other packages; BENCH_ARGS="--quick", "--growth --html bench.html"
+#   make bench           speed and memory beside other packages, with charts, in $(BENCH_OUT); goes on after a kill;
+#                        BENCH_ARGS="--quick" checks every row on small data, "--rows 'ct-*'" measures some
 # PIP_ARGS reaches every pip call (an index of CPU builds of torch, for example); the other ARGS theirs.
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +13,8 @@ PIP_ARGS ?=
 PYTEST_ARGS ?= -n 2
 DEMO_ARGS ?=
 RECIPE_ARGS ?=
-BENCH_ARGS ?=
+BENCH_ARGS ?= --growth --resume
+BENCH_OUT ?= benchmarks/out
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
@@ -50,7 +52,7 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks --json $(BENCH_OUT)/bench.json --html $(BENCH_OUT)/bench.html $(BENCH_ARGS)
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)

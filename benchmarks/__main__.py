@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import json
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import growth, page, report
+from benchmarks import growth, report
 from benchmarks.cache import Cache, default_folder
 from benchmarks.measure import RowResult, Settings, default_scratch, measure
-from benchmarks.registry import FLOOR, OURS, WARM_UP_SIZE, Row, Size, load_rows
+from benchmarks.processes import Hatcheries
+from benchmarks.record import Record
+from benchmarks.registry import FLOOR, Row, Size, load_rows
 
 
 def _size(text: str) -> Size:
@@ -47,14 +50,40 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--quick",
         action="store_true",
-        help="does it all work? Small data, one run, the floor and this project unless --only says otherwise, as many "
-        "rows at a time as there are cores: every result is checked, the ratios mean nothing",
+        help="does it all work? Small data, one run, all who are installed, as many rows at a time as there are cores: "
+        "every result is checked, times and memory mean nothing",
     )
     made.add_argument("--runs", type=int, help="runs of each competitor (default: 5)")
-    made.add_argument("--growth", action="store_true", help="charts of how cost grows, too: three sizes each")
-    made.add_argument("--timeout", type=float, default=900.0, help="seconds after which a run counts as failed")
+    made.add_argument(
+        "--slow", type=float, default=5.0, metavar="SECONDS", help="a peer that takes longer runs once (default: 5)"
+    )
+    made.add_argument(
+        "--row-seconds",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="rows of training are repeated while they take less than this (default: 60)",
+    )
+    made.add_argument(
+        "--growth",
+        nargs="?",
+        const="also",
+        choices=("also", "only"),
+        help="charts of how cost grows, three sizes each: beside the table, or only",
+    )
+    made.add_argument(
+        "--growth-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="a run for a chart ends after this, and so does its line (default: 60)",
+    )
+    made.add_argument("--timeout", type=float, help="seconds after which a run is ended (default: 900; --quick: 60)")
     made.add_argument("--json", type=Path, metavar="FILE", help="write every run as JSON")
-    made.add_argument("--html", type=Path, metavar="FILE", help="write a page with bars")
+    made.add_argument("--html", type=Path, metavar="FILE", help="write a page with bars and charts")
+    made.add_argument(
+        "--resume", action="store_true", help="go on with the run whose rows are in --json; its finished rows stay"
+    )
     made.add_argument("--cache", type=Path, default=default_folder(), help="folder of the generated data")
     made.add_argument("--scratch", type=Path, default=default_scratch(), help="folder where competitors write")
     made.add_argument(
@@ -102,7 +131,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.quick:
         options.size = Size.parse("quick")
-        options.only = options.only or OURS
     if options.runs is None:
         options.runs = 1 if options.quick else 5
     if options.runs < 1:
@@ -111,52 +139,59 @@ def main(arguments: list[str] | None = None) -> int:
     # Registers the generators; only this process makes data, so only it needs pydicom and the encoders.
     from benchmarks import datasets  # noqa: F401
 
-    settings = Settings(
-        size=options.size,
-        runs=options.runs,
-        cache=Cache(options.cache),
-        scratch=options.scratch,
-        timeout=options.timeout,
-        pythons=dict(options.peer_python),
-        verbose=options.verbose,
-    )
+    with ExitStack() as stack:
+        settings = Settings(
+            size=options.size,
+            runs=options.runs,
+            cache=Cache(options.cache),
+            scratch=options.scratch,
+            timeout=options.timeout or (60.0 if options.quick else 900.0),
+            slow=options.slow,
+            row_seconds=options.row_seconds,
+            pythons=dict(options.peer_python),
+            verbose=options.verbose,
+            shared=stack.enter_context(Hatcheries()) if options.quick else None,
+        )
+        return _run(options, rows, chosen, settings)
+
+
+def _run(options: argparse.Namespace, rows: dict[str, Row], chosen: list[Row], settings: Settings) -> int:
+    """Measure, print, and say whether everything was right."""
     machine = report.environment(settings)
-    if machine["load_average_at_start"] > 0.3 * (os.cpu_count() or 1):
+    if machine["load_average_at_start"] > 0.3 * (os.cpu_count() or 1) and not options.quick:
         print("warning: the machine is busy; the ratios will be noisy", file=sys.stderr)
-    results: list[RowResult] = []
-    grown: list[tuple[growth.Curve, list[growth.Point]]] = []
-
-    def keep() -> None:
-        if options.json:
-            record = report.to_json(results, machine) | ({"growth": growth.to_json(grown)} if grown else {})
-            options.json.write_text(json.dumps(record, indent=1))
-        if options.html:
-            options.html.write_text(page.page(results, machine, grown))
-
-    for result in _measured(chosen, settings, at_once=os.cpu_count() or 1 if options.quick else 1):
-        results.append(result)
-        keep()  # after every row, so that a run that is cut short leaves what it measured
+    record = Record(machine, rows, options.json, options.html)
+    if options.resume:
+        record.resume()
+    if options.growth != "only":
+        at_once = os.cpu_count() or 1 if options.quick else 1
+        for result in _measured([row for row in chosen if not record.has(row)], settings, at_once):
+            record.add(result)
     if options.growth:
-        named = {row.name for row in chosen}
-        kept = {name: row for name, row in rows.items() if name in named or not row.listed}
-        only = {FLOOR, *options.only.split(",")} if options.only else None
-        grown = growth.grow(kept, settings, only)
-        keep()
-    print(report.text(results, machine) + (growth.text(grown) if grown else ""))
-    unfit = [o for _, points in grown for p in points for o in p.result.outcomes if o.status in ("wrong", "failed")]
-    own = [outcome for result in results for outcome in result.outcomes if outcome.name in (FLOOR, OURS)]
-    return 0 if not unfit and all(outcome.status in ("ok", "not installed") for outcome in own) else 1
+        machine["growth_timeout"] = options.growth_timeout
+        named = {row.name: row for row in chosen}
+        unlisted = {row.name: row for row in _chosen(rows, ["*"], options.only) if not row.listed}
+        for grown in growth.grow(
+            unlisted | named,
+            replace(settings, timeout=options.growth_timeout, runs=min(settings.runs, 3), slow=1.0),
+            [*record.results, *record.known_growth],
+        ):
+            record.grown = grown
+            record.save()
+    print(report.text(record.results, machine) + (growth.text(record.grown) if record.grown else ""))
+    measured = [*record.results, *(point.result for _, points in record.grown for point in points)]
+    own = [outcome for result in measured for outcome in result.outcomes if outcome.own]
+    return 0 if all(outcome.status in ("ok", "not installed") for outcome in own) else 1
 
 
 def _measured(rows: list[Row], settings: Settings, at_once: int) -> Iterator[RowResult]:
-    """Results in the order of the rows, each as soon as it is there."""
+    """Results, each as soon as it is there."""
     if at_once == 1:
         yield from (measure(row, settings) for row in rows)
         return
     for row in rows:  # one maker of data at a time
         for name in row.datasets:
             settings.cache.get(name, settings.size)
-            settings.cache.get(name, WARM_UP_SIZE)
     with ThreadPoolExecutor(at_once) as pool:
         yield from pool.map(lambda row: measure(row, settings), rows)
 

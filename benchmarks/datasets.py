@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,26 @@ def report(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
     scene = json.loads((cache.get("findings", size) / "info.json").read_text())
     series = json.loads((cache.get("ct-raw", size) / "info.json").read_text())["series"]
     finding_files.write_report(folder / "report.dcm", scene["findings"], scene["images"], series, size)
+    return {}
+
+
+# ---- the smallest of everything
+
+_SMALL = Size(4, 32, 32)
+
+
+@dataset("small")
+def small(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+    """A study of four slices and a slide of nine tiles, with objects of each, whatever the size of the run."""
+    for name, part in (
+        ("ct-raw", "series"),
+        ("slide", "slide"),
+        ("seg-binary-20", "binary.seg.dcm"),
+        ("report", "report.dcm"),
+        ("annotations", "nuclei.ann.dcm"),
+    ):
+        made = cache.get(name, _SMALL) / part
+        (shutil.copytree if made.is_dir() else shutil.copy)(made, folder / part)
     return {}
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.measure import RowResult, Settings, measure
-from benchmarks.registry import FLOOR, OURS, Row, Size
+from benchmarks.registry import Row, Size
 from benchmarks.slide_phantom import Layout, side
 
-__all__ = ["CURVES", "Curve", "Point", "grow", "slope", "to_json"]
+__all__ = ["CURVES", "Curve", "Grown", "Point", "from_json", "grow", "series", "slope", "to_json"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Point:
 
     count: int
     result: RowResult
+
+
+Grown = Sequence[tuple[Curve, list[Point]]]
 
 
 def _scaled(row: str, slices: tuple[float, ...] = (), plane: tuple[float, ...] = ()) -> Any:
@@ -86,19 +89,30 @@ def sized(full: Size, slices: float, plane: float) -> Size:
     return Size(max(4, round(full.slices * slices)), rows, columns)
 
 
-def grow(rows: dict[str, Row], settings: Settings, only: set[str] | None = None) -> list[tuple[Curve, list[Point]]]:
-    """Measure every curve whose rows are in ``rows``; the floor and this project alone, unless told otherwise."""
-    found = []
+def grow(
+    rows: Mapping[str, Row], settings: Settings, known: Sequence[RowResult] = ()
+) -> Iterator[list[tuple[Curve, list[Point]]]]:
+    """Measure every curve whose rows are in ``rows``; yields all there is after each point.
+
+    What is ``known`` at a size is not measured again. A competitor that was ended, or failed, is not asked for more.
+    """
+    found: list[tuple[Curve, list[Point]]] = []
+    have = {(result.row.name, result.size): result for result in known}
     for curve in CURVES:
         if not all(name in rows for name, _, _ in curve.steps):
             continue
-        points = []
+        points: list[Point] = []
+        found.append((curve, points))
+        out: set[str] = set()
         for name, slices, plane in curve.steps:
             at = replace(settings, size=sized(settings.size, slices, plane))
-            result = measure(rows[name].limited_to(only or {FLOOR, OURS}), at)
+            row = rows[name].limited_to({competitor.name for competitor in rows[name].competitors} - out)
+            result = have.get((name, str(at.size)))
+            if result is None or not {one.name for one in row.competitors} <= {one.name for one in result.outcomes}:
+                result = measure(row, at)
+            out |= {outcome.name for outcome in result.outcomes if outcome.status in ("failed", "too slow")}
             points.append(Point(curve.count(name, at.size), result))
-        found.append((curve, points))
-    return found
+            yield found
 
 
 def series(points: list[Point]) -> dict[str, list[tuple[int, float]]]:
@@ -120,7 +134,7 @@ def slope(line: list[tuple[int, float]]) -> float | None:
     return float(np.polyfit(counts, times, 1)[0])
 
 
-def to_json(grown: list[tuple[Curve, list[Point]]]) -> list[dict[str, Any]]:
+def to_json(grown: Grown) -> list[dict[str, Any]]:
     return [
         {
             "name": curve.name,
@@ -134,7 +148,23 @@ def to_json(grown: list[tuple[Curve, list[Point]]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def text(grown: list[tuple[Curve, list[Point]]]) -> str:
+def from_json(records: Sequence[Mapping[str, Any]], rows: Mapping[str, Row]) -> list[RowResult]:
+    """The rows that :func:`to_json` wrote, for :func:`grow` to know."""
+    points = (point for record in records for point in record["rows"])
+    return [RowResult.from_json(point, rows[point["name"]]) for point in points if point["name"] in rows]
+
+
+def ended(points: Sequence[Point]) -> dict[str, tuple[int, str]]:
+    """Competitors that were not asked for every size: at which count they ended, and why."""
+    found: dict[str, tuple[int, str]] = {}
+    for point in points:
+        for outcome in point.result.outcomes:
+            if outcome.status in ("failed", "too slow", "wrong"):
+                found.setdefault(outcome.name, (point.count, outcome.error))
+    return found
+
+
+def text(grown: Grown) -> str:
     """A line a competitor: its times at each count, and the exponent."""
     lines = ["", "growth: seconds at each count; the exponent is 1 where cost grows in proportion"]
     for curve, points in grown:
@@ -142,4 +172,6 @@ def text(grown: list[tuple[Curve, list[Point]]]) -> str:
             shown = ", ".join(f"{count:,} {curve.axis}: {seconds:.4g} s" for count, seconds in line)
             exponent = slope(line)
             lines.append(f"  {curve.name} {name}: {shown}" + ("" if exponent is None else f"; exponent {exponent:.2f}"))
+        for name, (count, why) in ended(points).items():
+            lines.append(f"  {curve.name} {name}: no point at {count:,} {curve.axis}: {why}")
     return "\n".join(lines)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import datetime
 import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cache import Cache
-from benchmarks.registry import FLOOR, WARM_UP_SIZE, Case, Competitor, Row, Size
-
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.processes import Answer, Hatcheries, ask_new
+from benchmarks.registry import FLOOR, OURS, WARM_UP_SIZE, Case, Competitor, Row, Size
 
 
 @dataclass
@@ -25,7 +23,7 @@ class Outcome:
     """What is known of one competitor in one row. Times in seconds, memory in bytes."""
 
     name: str
-    status: str = "ok"  # ok | wrong | failed | not installed
+    status: str = "ok"  # ok | wrong | failed | too slow | not installed
     error: str = ""
     note: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -33,6 +31,11 @@ class Outcome:
     runs: list[dict[str, Any]] = field(default_factory=list)
     ratio_wall: float | None = None
     ratio_cpu: float | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the floor or a way to use this project, not a peer."""
+        return self.name == FLOOR or self.name.startswith(OURS)
 
     def _values(self, key: str) -> list[float]:
         return [run[key] for run in self.runs if key in run]
@@ -49,16 +52,31 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
-        record["median"] = {key: self.median(key) for key in ("wall", "cpu", "memory", "memory_total")}
+        record["median"] = {key: self.median(key) for key in ("wall", "cpu", "memory", "memory_total", "per_second")}
         return record
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Outcome:
+        return cls(**{one.name: record[one.name] for one in fields(cls)})
 
 
 @dataclass
 class RowResult:
-    """One row of the table, measured."""
+    """One row of the table, measured: when, and how many bytes the array has that it reads or writes."""
 
     row: Row
     outcomes: list[Outcome]
+    size: str = ""
+    measured: str = ""
+    array: int | None = None
+
+    def outcome(self, name: str) -> Outcome | None:
+        return next((outcome for outcome in self.outcomes if outcome.name == name), None)
+
+    def memory_ratio(self, outcome: Outcome) -> float | None:
+        """Peak memory, inputs included, in multiples of the array."""
+        peak = outcome.highest("memory")
+        return peak / self.array if peak is not None and self.array else None
 
     def to_json(self) -> dict[str, Any]:
         row = self.row
@@ -70,21 +88,37 @@ class RowResult:
             "goal": row.goal,
             "goal_text": row.goal_text,
             "note": row.note,
+            "size": self.size,
+            "measured": self.measured,
+            "array": self.array,
             "competitors": [outcome.to_json() for outcome in self.outcomes],
         }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], row: Row) -> RowResult:
+        outcomes = [Outcome.from_json(outcome) for outcome in record["competitors"]]
+        return cls(row, outcomes, record["size"], record["measured"], record["array"])
 
 
 @dataclass
 class Settings:
-    """How to measure."""
+    """How to measure.
+
+    A peer whose run took more than ``slow`` seconds is not run again; rows that say ``long`` are not begun anew when
+    they would take more than ``row_seconds``. With ``shared``, runs are forks of processes that have imported what
+    they need and have not warmed up: what they return is right or wrong as ever, what they cost means nothing.
+    """
 
     size: Size
     runs: int
     cache: Cache
     scratch: Path
     timeout: float = 900.0
+    slow: float = 5.0
+    row_seconds: float = 60.0
     pythons: Mapping[str, Path] = field(default_factory=dict)
     verbose: bool = False
+    shared: Hatcheries | None = None
     probed: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
 
@@ -102,8 +136,9 @@ def measure(row: Row, settings: Settings) -> RowResult:
     """Measure one row: every competitor once, then again, ``runs`` times."""
     for name in row.datasets:
         folder = settings.cache.get(name, settings.size)
-        settings.cache.get(name, WARM_UP_SIZE)
-        Cache.read_through(folder)
+        if settings.shared is None:
+            settings.cache.get(name, WARM_UP_SIZE)
+            Cache.read_through(folder)
     outcomes = []
     for competitor in row.competitors:
         outcome = Outcome(competitor.name, note=competitor.note)
@@ -111,9 +146,15 @@ def measure(row: Row, settings: Settings) -> RowResult:
         probed = _probe(competitor, settings)
         outcome.status, outcome.error = probed["status"], probed.get("error", "")
         outcome.versions, outcome.python = probed.get("versions", {}), probed.get("python", "")
-    for turn in range(settings.runs):
+    start = time.monotonic()
+    turns = min(settings.runs, row.most_runs or settings.runs)
+    for turn in range(turns):
+        if row.long and turn and (time.monotonic() - start) * (turn + 1) / turn > settings.row_seconds:
+            break
         for competitor, outcome in zip(row.competitors, outcomes, strict=True):
-            if outcome.status in ("failed", "not installed"):
+            if outcome.status in ("failed", "too slow", "not installed"):
+                continue
+            if not outcome.own and (outcome.highest("wall") or 0) > settings.slow:
                 continue
             answer = _run_once(row, competitor, settings)
             if "wall" in answer:
@@ -121,12 +162,14 @@ def measure(row: Row, settings: Settings) -> RowResult:
             if answer["status"] != "ok":
                 outcome.status, outcome.error = answer["status"], answer.get("error", "")
             wall = f"{answer['wall']:.3f} s" if "wall" in answer else ""
-            settings.say(f"{row.name} {turn + 1}/{settings.runs} {competitor.name}: {wall} {answer['status']}")
+            settings.say(f"{row.name} {turn + 1}/{turns} {competitor.name}: {wall} {answer['status']}")
     floor = next((outcome for outcome in outcomes if outcome.name == FLOOR), None)
     for outcome in outcomes:
         outcome.ratio_wall = _ratio(outcome, floor, "wall")
         outcome.ratio_cpu = _ratio(outcome, floor, "cpu")
-    return RowResult(row, outcomes)
+    array = None if row.array is None else row.array(_case(row, settings.size, settings, Path("unused")))
+    measured = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return RowResult(row, outcomes, str(settings.size), measured, array)
 
 
 def _probe(competitor: Competitor, settings: Settings) -> dict[str, Any]:
@@ -134,7 +177,7 @@ def _probe(competitor: Competitor, settings: Settings) -> dict[str, Any]:
     key = (settings.python(competitor.name), competitor.modules, competitor.executables)
     if key not in settings.probed:
         request = {"action": "probe", "modules": competitor.modules, "executables": competitor.executables}
-        settings.probed[key] = _ask(request, key[0], settings)
+        settings.probed[key] = _ask(request, key[0], competitor.modules, settings)
     return settings.probed[key]
 
 
@@ -144,19 +187,29 @@ def _ratio(outcome: Outcome, floor: Outcome | None, key: str) -> float | None:
     return own / least if own is not None and least else None
 
 
-def _run_once(row: Row, competitor: Competitor, settings: Settings) -> dict[str, Any]:
+def _case(row: Row, size: Size, settings: Settings, folder: Path) -> Case:
+    return Case(size, {name: settings.cache.get(name, size) for name in row.datasets}, folder / "output.dcm")
+
+
+def _run_once(row: Row, competitor: Competitor, settings: Settings) -> Answer:
     with tempfile.TemporaryDirectory(prefix="dicom_ml-benchmark-", dir=settings.scratch) as folder:
-        cases = {}
+        cases: dict[str, Any] = {"case": None, "warm_up": None}
         for key, size in (("case", settings.size), ("warm_up", WARM_UP_SIZE)):
+            if key == "warm_up" and settings.shared is not None:
+                continue
             where = Path(folder, key)
             where.mkdir()
-            folders = {name: settings.cache.get(name, size) for name in row.datasets}
-            cases[key] = Case(size, folders, where / "output.dcm").to_json()
+            cases[key] = _case(row, size, settings, where).to_json()
         request = {"action": "run", "row": row.name, "competitor": competitor.name, **cases}
-        answer = _ask(request, settings.python(competitor.name), settings)
+        python = settings.python(competitor.name)
+        if row.warm_up:
+            answer = _ask(request, python, competitor.modules, settings)
+        else:  # what it imports is its job
+            answer = ask_new(python, request, settings.timeout)
         if answer["status"] == "ok" and row.writes and competitor.check is None and row.check is not None:
             # Judged in this interpreter: a peer's environment may lack what the check needs.
-            judged = _ask({"action": "check", "row": row.name, "case": cases["case"]}, sys.executable, settings)
+            request = {"action": "check", "row": row.name, "case": cases["case"]}
+            judged = _ask(request, sys.executable, ("pydicom",), settings)
             answer.update(checked=True, status=judged["status"], error=judged.get("error", ""))
             if judged["status"] == "failed":
                 answer.update(status="wrong", error=f"the check could not read it: {judged['error']}")
@@ -164,24 +217,7 @@ def _run_once(row: Row, competitor: Competitor, settings: Settings) -> dict[str,
         return answer
 
 
-def _ask(request: Mapping[str, Any], python: str, settings: Settings) -> dict[str, Any]:
-    if shutil.which(python) is None:
-        return {"status": "not installed", "error": f"no interpreter {python!r}"}
-    with tempfile.TemporaryDirectory(prefix="dicom_ml-benchmark-") as folder:
-        question, answer = Path(folder, "request.json"), Path(folder, "answer.json")
-        question.write_text(json.dumps(request))
-        command = [python, "-m", "benchmarks.worker", str(question), str(answer)]
-        try:
-            done = subprocess.run(
-                command, cwd=ROOT, capture_output=True, text=True, timeout=settings.timeout, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return {"status": "failed", "error": f"took more than {settings.timeout:g} s"}
-        if not answer.is_file():
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            how = f"ended by signal {-done.returncode}" if done.returncode < 0 else f"ended with {done.returncode}"
-            return {"status": "failed", "error": f"{how}: {last}"}
-        record: dict[str, Any] = json.loads(answer.read_text())
-        if record["status"] == "failed" and settings.verbose:
-            settings.say(done.stderr)
-        return record
+def _ask(request: Mapping[str, Any], python: str, modules: tuple[str, ...], settings: Settings) -> Answer:
+    if settings.shared is not None:
+        return settings.shared.ask(python, modules, request, settings.timeout)
+    return ask_new(python, request, settings.timeout, settings.say if settings.verbose else None)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from benchmarks.growth import Curve, Point
+from benchmarks.growth import Grown
 from benchmarks.growth_chart import charts
 from benchmarks.measure import Outcome, RowResult
 from benchmarks.registry import FLOOR, OURS
-from benchmarks.report import HEADINGS, cells, ratio, remark, seconds
+from benchmarks.report import HEADINGS, cells, heading, memory_text, peers, ratio, remark, seconds
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --soft: #66727f; --line: #d9dee3; --paper: #ffffff;
@@ -24,6 +24,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2.4rem 0 0.2rem; }
 p { margin: 0.2rem 0; } .soft { color: var(--soft); }
 svg { display: block; width: 100%; height: auto; margin: 0.6rem 0; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; } svg text.soft { fill: var(--soft); }
+figure { margin: 0; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 0.5rem 1.5rem; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; white-space: nowrap; }
 td, th { padding: 0.15rem 0.7rem 0.15rem 0; text-align: right; border-bottom: 1px solid var(--line);
@@ -34,23 +35,24 @@ td:first-child, td:last-child { text-align: left; } .met { color: var(--ours); }
 _LEFT, _WIDTH, _BAR, _STEP, _RIGHT = 130, 900, 16, 26, 250
 
 
-def page(results: Sequence[RowResult], machine: dict[str, Any], grown: Sequence[tuple[Curve, list[Point]]] = ()) -> str:
+def page(results: Sequence[RowResult], machine: dict[str, Any], grown: Grown = ()) -> str:
     """Return the page."""
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    at, versions = heading(machine)
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width, initial-scale=1'>",
         f"<title>dicom_ml benchmarks</title><style>{_STYLE}</style></head><body>",
         "<h1>dicom_ml beside its peers and a floor</h1>",
-        f"<p>{escape(machine['processor'])}, {machine['cores']} cores, Python {escape(machine['python'])}, "
-        f"size {escape(machine['size'])}, {machine['runs']} runs each, interleaved.</p>",
-        f"<p class='soft'>{escape(packages)}</p>",
+        f"<p>{escape(at)}, interleaved.</p>",
+        f"<p class='soft'>{escape(versions)}</p>",
+        f"<p class='soft'>peers: {escape(peers(results) or 'none')}</p>",
         "<p>A bar is the median in multiples of the row's floor, its whisker the fastest and slowest run; the scale is "
         "logarithmic. Only ratios inside one row mean anything.</p>",
+        f"<p>{escape(memory_text(results, machine).capitalize())}</p>",
     ]
     for result in results:
         parts += _section(result)
-    parts.append(charts(list(grown)))
+    parts.append(charts(grown, machine.get("growth_timeout")))
     parts.append("</body></html>")
     return "\n".join(parts)
 
@@ -65,7 +67,7 @@ def _section(result: RowResult) -> list[str]:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in HEADINGS)
     parts.append(f"<div class='table'><table><tr>{head}</tr>")
     for outcome in result.outcomes:
-        parts.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(outcome)) + "</tr>")
+        parts.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(result, outcome)) + "</tr>")
     parts.append("</table></div>")
     return parts
 

@@ -52,6 +52,10 @@ class Size:
     def shape(self) -> tuple[int, int, int]:
         return self.slices, self.rows, self.columns
 
+    @property
+    def voxels(self) -> int:
+        return self.slices * self.rows * self.columns
+
     def __str__(self) -> str:
         return f"{self.slices}x{self.rows}x{self.columns}"
 
@@ -138,6 +142,11 @@ class Row:
     goal_unit: str = "ratio"
     warm_up: bool = True
     note: str = ""
+    #: Bytes of the array that a path reads or writes, which its memory is held against.
+    array: Callable[[Case], int] | None = None
+    #: Whether a turn takes long: it is repeated only while there is time.
+    long: bool = False
+    most_runs: int | None = None
     #: Whether the row is part of the table; others are measured where they are named, or for a chart of growth.
     listed: bool = True
 

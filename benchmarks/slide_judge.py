@@ -38,6 +38,13 @@ class TileRecord:
             self.tiles[index] = tile
 
 
+def record_bytes(case: Case) -> int:
+    """Of what a :class:`TileRecord` keeps."""
+    count = layout(case).along ** 2
+    whole = sum(index // BATCH % _KEPT_EVERY == 0 for index in range(count))
+    return (count + whole * TILE) * TILE * 3
+
+
 def check_tiles(case: Case, record: TileRecord) -> None:
     at = layout(case)
     truth, which = case.array("slide", "tiles.npy"), at.which()

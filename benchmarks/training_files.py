@@ -1,7 +1,8 @@
-"""A slide in each lossless transfer syntax, for the rows of training throughput."""
+"""A slide in each lossless transfer syntax, and copies of the CT series, for the rows of training throughput."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,22 @@ def _transcoded(to: str) -> Any:
 
 for _to in TILE_CODECS[1:]:
     dataset(f"tiles-{_to}")(_transcoded(_to))
+
+
+#: Further copies of a series: an epoch has several volumes, and none of them may be in memory when it should be cold.
+COPIES = 3
+VOLUME_CODECS = ("ct-raw", "ct-rle", "ct-jpegls", "ct-jpeg2000", "ct-htj2k")
+
+
+def _copied(name: str) -> Any:
+    def build(folder: Path, size: Size, cache: Cache) -> dict[str, Any]:
+        series = cache.get(name, size) / "series"
+        for number in range(COPIES):
+            shutil.copytree(series, folder / str(number))
+        return {"copies": COPIES}
+
+    return build
+
+
+for _name in VOLUME_CODECS:
+    dataset(f"{_name}-copies")(_copied(_name))

@@ -1,7 +1,7 @@
 """The child process: one competitor, one run. Started by ``measure``, never by hand.
 
 ``python -m benchmarks.worker REQUEST ANSWER`` reads a JSON request and writes a JSON answer. Standard output is
-left to the competitors, some of which are talkative.
+left to the competitors, some of which are talkative. ``--serve`` is for :class:`benchmarks.processes.Hatchery`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from benchmarks import process_memory
+from benchmarks import process_memory, processes
 from benchmarks.registry import Case, WrongResult, load_rows
 
 
 def probe(request: dict[str, Any]) -> dict[str, Any]:
     """Tell whether what a competitor needs is there, and in which version."""
-    from importlib import metadata
-
     from benchmarks.executables import find_executable
 
-    providers = metadata.packages_distributions()
     versions: dict[str, str] = {}
     for name in request["modules"]:
         try:
@@ -36,15 +33,21 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         except Exception as error:
             return {"status": "failed", "error": f"importing {name}: {type(error).__name__}: {error}"}
         top = name.split(".")[0]
-        distributions = providers.get(top)
-        if distributions:
-            versions[top] = metadata.version(distributions[0])
-        else:
-            versions[top] = str(getattr(module, "__version__", ""))
+        versions[top] = _version(top) or str(getattr(module, "__version__", ""))
     for name in request["executables"]:
         if find_executable(name) is None:
             return {"status": "not installed", "error": f"no executable {name!r}"}
     return {"status": "ok", "versions": versions, "python": sys.version.split()[0]}
+
+
+def _version(package: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # its distribution has another name, which takes a walk over all to find
+        distributions = metadata.packages_distributions().get(package)
+        return metadata.version(distributions[0]) if distributions else ""
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +59,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         for module in competitor.modules:
             importlib.import_module(module)
         # A run on very small data loads what the competitor imports lazily: imports are not part of the job.
-        competitor.prepare(Case.from_json(request["warm_up"]))()
+        if request["warm_up"] is not None:
+            competitor.prepare(Case.from_json(request["warm_up"]))()
     gc.collect()
     after_imports = process_memory.resident()
     job = competitor.prepare(case)
@@ -81,7 +85,9 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         "inputs": max(after_inputs - after_imports, 0),
     }
     if delivered := getattr(result, "delivered", None):
-        answer["per_second"] = delivered / wall
+        answer.update(delivered=delivered, per_second=delivered / wall)
+    if told := getattr(result, "told", None):
+        answer["told"] = told
     if case.output.is_file():
         answer["bytes"] = case.output.stat().st_size
     check = competitor.check or (None if row.writes else row.check)
@@ -105,18 +111,26 @@ def check_output(request: dict[str, Any]) -> dict[str, Any]:
     return {"status": "ok"}
 
 
-def main() -> int:
-    request = json.loads(Path(sys.argv[1]).read_text())
+def answered(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request, an error as one that failed."""
     action = {"probe": probe, "run": run, "check": check_output}[request["action"]]
     warnings.simplefilter("ignore")
     try:
-        answer = action(request)
+        return action(request)
     except Exception as error:
         import traceback
 
         traceback.print_exc()
         first_line = (str(error).strip().splitlines() or [""])[0]
-        answer = {"status": "failed", "error": f"{type(error).__name__}: {first_line}"}
+        return {"status": "failed", "error": f"{type(error).__name__}: {first_line}"}
+
+
+def main() -> int:
+    if sys.argv[1] == "--serve":
+        load_rows()
+        processes.serve(sys.argv[2], sys.argv[3:], answered)
+        return 0
+    answer = answered(json.loads(Path(sys.argv[1]).read_text()))
     Path(sys.argv[2]).write_text(json.dumps(answer))
     return 0
 

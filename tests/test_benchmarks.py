@@ -14,11 +14,21 @@ pytest.importorskip("imagecodecs")
 
 pytest.importorskip("PIL")
 
-from benchmarks import datasets, growth, judge, page, report, slide_judge  # noqa: F401  datasets registers the generators
+from benchmarks import (
+    datasets,  # noqa: F401  registers the generators
+    growth,
+    judge,
+    page,
+    page_cache,
+    readme,
+    report,
+    slide_judge,
+)
 from benchmarks.__main__ import main
 from benchmarks.cache import Cache
 from benchmarks.measure import Outcome, RowResult, Settings, measure
-from benchmarks.registry import FLOOR, OURS, Case, Row, Size, WrongResult, load_rows
+from benchmarks.processes import Hatcheries
+from benchmarks.registry import FLOOR, OURS, Case, Competitor, Row, Size, WrongResult, load_rows
 
 TINY = Size.parse("tiny")
 ROWS = load_rows()
@@ -30,7 +40,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings(TINY, 1, Cache(folder / "cache"), folder, say=lambda text: None)
 
 
-@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.floor_text and row.datasets and row.listed])
+@pytest.mark.parametrize(
+    "name",
+    [name for name, row in ROWS.items() if row.listed and row.datasets and row.competitors[0].name == FLOOR],
+)
 def test_the_floor_does_the_job(name: str, settings: Settings) -> None:
     (floor,) = measure(ROWS[name].limited_to({FLOOR}), settings).outcomes
     if floor.status == "not installed":
@@ -235,8 +248,106 @@ def test_growth_is_drawn_with_its_exponent() -> None:
 
 def test_growth_is_measured(settings: Settings) -> None:
     rows = {"sr-read": ROWS["sr-read"]}
-    ((curve, points),) = growth.grow(rows, replace(settings, size=Size(48, 64, 64)))
+    ours = {"sr-read": rows["sr-read"].limited_to({FLOOR, OURS})}
+    at = replace(settings, size=Size(48, 64, 64))
+    *_, ((curve, points),) = growth.grow(ours, at)
     assert curve.axis == "groups" and [len(line) for line in growth.series(points).values()] == [3, 3]
+    # what is known is not measured again
+    known = growth.from_json(json.loads(json.dumps(growth.to_json([(curve, points)]))), ROWS)
+    *_, ((_, again),) = growth.grow(ours, replace(at, cache=Cache(Path("unused"))), known)
+    assert growth.series(again) == growth.series(points)
+
+
+def test_quick_forks_and_sees_what_is_wrong_or_breaks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Hatcheries() as shared:
+        quick = replace(settings, shared=shared, probed={})
+        for name in ("sr-read", "seg-binary-write-20"):
+            outcomes = measure(ROWS[name].limited_to({FLOOR, OURS}), quick).outcomes
+            assert [(one.status, one.error) for one in outcomes] == [("ok", ""), ("ok", "")]
+            assert all(one.runs[0]["checked"] for one in outcomes)
+        # the truth of another size
+        row = ROWS["sr-read"].limited_to({OURS})
+        wrong = Case(TINY, {n: settings.cache.get(n, TINY) for n in row.datasets}, Path("unused"))
+        other = settings.cache.get("findings", Size(48, 64, 64))
+        case = replace(wrong, folders={**wrong.folders, "findings": other}).to_json()
+        request = {"action": "run", "row": "sr-read", "competitor": OURS, "case": case, "warm_up": None}
+        answer = shared.ask(quick.python(OURS), ("dicom_ml",), request, 60)
+        assert answer["status"] == "wrong" and "groups" in answer["error"]
+        answer = shared.ask(quick.python(OURS), ("dicom_ml",), {**request, "row": "none"}, 60)
+        assert answer["status"] == "failed"
+        assert shared.ask(quick.python(OURS), ("dicom_ml",), request, 0.001)["status"] == "too slow"
+
+
+def test_a_run_goes_on_where_it_was(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept, page_file = tmp_path / "new" / "a.json", tmp_path / "new" / "a.html"
+    common = ["--only", OURS, "--size", "tiny", "--runs", "1", "--cache", str(settings.cache.root)]
+    common += ["--json", str(kept), "--html", str(page_file), "--resume"]
+    assert main(["--rows", "sr-read", *common]) == 0
+    first = json.loads(kept.read_text())
+    assert main(["--rows", "sr-read,sr-write", *common]) == 0
+    again = json.loads(kept.read_text())
+    assert [row["name"] for row in again["rows"]] == ["sr-write", "sr-read"]
+    assert again["rows"][1] == first["rows"][0]  # not measured again
+    assert "sr-read" in page_file.read_text() and "sr-read" in capsys.readouterr().out
+    first["environment"]["processor"] = "another"
+    kept.write_text(json.dumps(first))
+    with pytest.raises(SystemExit, match="another processor"):
+        main(["--rows", "sr-write", *common])
+
+
+def test_slow_peers_run_once_and_what_takes_too_long_is_ended(settings: Settings) -> None:
+    row = ROWS["ct-raw"].limited_to({FLOOR, OURS, "pydicom"})
+    outcomes = measure(row, replace(settings, runs=2, slow=0.0)).outcomes
+    assert [len(one.runs) for one in outcomes] == [2, 2, 1]
+    ended = measure(row.limited_to({"pydicom"}), replace(settings, timeout=0.01)).outcomes
+    assert [(one.status, one.runs) for one in ended] == [("too slow", [])]
+    assert len(measure(replace(row, long=True), replace(settings, runs=9, row_seconds=0.0)).outcomes[0].runs) == 1
+
+
+def test_the_readme_gets_its_table_from_what_was_measured(tmp_path: Path) -> None:
+    def outcome(name: str, wall: float, **more: object) -> Outcome:
+        run = {"wall": wall, "cpu": wall, "memory": 300, "memory_total": 400, "checked": True, **more}
+        return Outcome(name, runs=[run] * 3, ratio_wall=wall, ratio_cpu=wall)
+
+    machine = report.environment(Settings(TINY, 3, Cache(Path("unused")), Path("unused")))
+    measured = "2024-01-02T03:04:05+00:00"
+    row = replace(ROWS["ct-raw"], competitors=(Competitor(OURS, lambda case: lambda: None),))
+    broken = Outcome("broken", status="wrong", error="off", runs=outcome("x", 0.1).runs, ratio_wall=0.1)
+    results = [
+        RowResult(
+            row,
+            [outcome(FLOOR, 1.0), outcome(OURS, 1.5), outcome("slow", 29.4), outcome("good", 2.0), broken],
+            "16x64x64",
+            measured,
+            200,
+        ),
+        RowResult(
+            ROWS["train-ct-raw"], [outcome(OURS, 1.0, per_second=12.34), outcome("dicom_ml-cold", 1.0, per_second=4)]
+        ),
+    ]
+    kept, target = tmp_path / "a.json", tmp_path / "README.md"
+    kept.write_text(json.dumps(report.to_json(results, machine)))
+    target.write_text(f"before\n{readme.BEGIN}\nstale\n{readme.END}\nafter\n")
+    assert readme.main([str(target), str(kept)]) == 0
+    text = target.read_text()
+    assert text.startswith("before\n") and text.endswith(f"{readme.END}\nafter\n") and "stale" not in text
+    assert "| 1.50 | <= 1.8 | 1.000 s | good 2.00 | slow 29 | 1.50 |" in text  # the wrong one is no peer
+    assert "| 12.3 | - | 4 |" in text and "2024-01-02" in text and "ct-raw 1.50" in text
+    target.write_text("no place")
+    with pytest.raises(SystemExit, match="no <!--"):
+        readme.main([str(target), str(kept)])
+
+
+def test_files_leave_the_page_cache(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(1 << 20))
+    if page_cache.share_in_memory([path]) != 1:
+        pytest.skip("this system does not tell what is in memory")
+    page_cache.drop(page_cache.files_below([tmp_path]))
+    share = page_cache.share_in_memory([path])
+    if share == 1:
+        pytest.skip("the temporary folder lies in memory")
+    assert share == 0
 
 
 @pytest.mark.parametrize("text", ["huge", "10x20", "2x64x64", "16x60x60"])

@@ -16,6 +16,11 @@ def _scene(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return case.array("outlines", "points.npy"), case.array("outlines", "areas.npy")
 
 
+def arrays_bytes(case: Case) -> int:
+    """Of points, offsets and areas."""
+    return int(case.info("outlines")["count"] * (CORNERS * 2 * 4 + 8 + 4))
+
+
 # ---- floors
 
 
@@ -213,6 +218,7 @@ register(
         ),
         check=check_file,
         writes=True,
+        array=arrays_bytes,
         goal=1.5,
         goal_text="<= 1.5",
         note="Peers take a list of arrays, one an outline, which is made before the time starts.",
@@ -231,6 +237,7 @@ register(
             Competitor("highdicom", read_highdicom, ("highdicom",), view=view_highdicom),
         ),
         check=check_arrays,
+        array=arrays_bytes,
         goal=1.5,
         goal_text="<= 1.5",
         note="Peers give a list of arrays, one an outline.",

@@ -133,6 +133,7 @@ for _count in (20, 50, 104):  # 50 is for the chart of growth
                 Competitor("dcmqi", prepare_dcmqi(_seg), ("SimpleITK",), ("segimage2itkimage",), view=view_dcmqi),
             ),
             check=check(_labels),
+            array=lambda case: case.size.voxels,
             goal=1.5,
             goal_text="<= 1.5",
             listed=_count != 50,

@@ -382,6 +382,7 @@ for _threads, _goal in ((1, 1.1), (2, 0.6)):
                 ),
             ),
             check=slide_judge.check_tiles,
+            array=slide_judge.record_bytes,
             goal=_goal,
             goal_text=f"<= {_goal}",
         )
@@ -403,6 +404,7 @@ register(
             Competitor("dicomslide", prepare_patches_dicomslide, _DICOMSLIDE),
         ),
         check=slide_judge.check_patches,
+        array=lambda case: len(patches(case)) * PATCH * PATCH * 3,
         goal=0.7,
         goal_text="<= 0.7",
     )

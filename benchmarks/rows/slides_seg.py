@@ -250,6 +250,7 @@ register(
         ),
         check=slide_judge.check_seg,
         writes=True,
+        array=lambda case: slide_judge.layout(case).side ** 2,
         goal=1.6,
         goal_text="<= 1.6",
     )
@@ -266,6 +267,7 @@ register(
         ),
         check=slide_judge.check_seg,
         writes=True,
+        array=lambda case: slide_judge.layout(case).side ** 2,
         goal=1.6,
         goal_text="<= 1.6, constant memory",
         note="No peer writes a segmentation tile by tile. The floor could not go on after a kill.",
@@ -284,6 +286,7 @@ register(
             Competitor("pydicom", prepare_read_pydicom, ("pydicom",)),
         ),
         check=slide_judge.compare_labels,
+        array=lambda case: slide_judge.layout(case).side ** 2,
         goal=1.6,
         goal_text="<= 1.6",
     )

@@ -3,52 +3,87 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import page_cache
 from benchmarks.registry import FLOOR, OURS, Case, Competitor, Job, Row, WrongResult, register
 from benchmarks.rows.ct import check as check_volume
 from benchmarks.rows.ct import floor_encoded, floor_native
 from benchmarks.slide_phantom import TILE, Layout
 
-VOLUMES = 4  # in an epoch; the same series, read each time anew
+VOLUMES = 4  # in an epoch: the series and its copies
 BATCH = 32
 _KEPT_EVERY = 16  # batches
 
 
 @dataclass
 class Delivered:
-    """What an epoch brought: how many items, and some of them."""
+    """What an epoch brought: how many items, some of them, and what is to be told of it."""
 
     delivered: int = 0
     items: list[tuple[Any, np.ndarray]] = field(default_factory=list)
+    told: str = ""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How an epoch is delivered: by how many workers, from the module's own cache, or with files not in memory."""
+
+    workers: int = 1
+    cached: bool = False
+    cold: bool = False
+
+    def job(self, one: Callable[[], Delivered], folders: Sequence[Path]) -> Job:
+        """The job of an epoch, after what has to come before it."""
+        if self.cold:
+            files = page_cache.files_below(folders)
+            page_cache.drop(files)
+            share = page_cache.share_in_memory(files)
+            told = "" if share is None else f"{share:.0%} of the files in memory"
+
+            def cold() -> Delivered:
+                found = one()
+                found.told = told
+                return found
+
+            return cold
+        if self.workers or self.cached:
+            one()  # workers are started and stay; where there is a cache, it is filled
+        return one
 
 
 # ---- volumes
 
 
-def volume_epoch(dataset: str, workers: int, cached: bool = False) -> Any:
+def _series(case: Case, dataset: str) -> list[Path]:
+    copies = case.path(f"{dataset}-copies")
+    return [case.path(dataset, "series"), *(copies / str(number) for number in range(VOLUMES - 1))]
+
+
+def volume_epoch(dataset: str, how: Epoch) -> Any:
     def prepare(case: Case) -> Job:
         from dicom_ml.data import VolumeDataModule
 
         options: dict[str, Any] = {"monai": False}
-        if cached:
+        if how.cached:
             options["cache"] = case.output.parent / "cache"
-        records = [str(case.path(dataset, "series"))] * VOLUMES
-        loader = VolumeDataModule(train=records, num_workers=workers, dataset=options).train_dataloader()
+        series = _series(case, dataset)
+        records = [str(folder) for folder in series]
+        loader = VolumeDataModule(train=records, num_workers=how.workers, dataset=options).train_dataloader()
 
-        def job() -> Delivered:
+        def one() -> Delivered:
             found = Delivered()
             for batch in loader:
                 found.delivered += len(batch["image"])
                 found.items = [(None, batch["image"][0, 0].numpy())]
             return found
 
-        job()  # workers are started and stay; where there is a cache, it is filled
-        return job
+        return how.job(one, series)
 
     return prepare
 
@@ -78,17 +113,16 @@ def check_volumes(case: Case, found: Delivered) -> None:
 # ---- tiles
 
 
-def tile_epoch(dataset: str, workers: int, cached: bool = False) -> Any:
+def tile_epoch(dataset: str, how: Epoch) -> Any:
     def prepare(case: Case) -> Job:
         from dicom_ml.data import TileDataModule
 
-        options = {"cache": case.output.parent / "cache"} if cached else {}
-        module = TileDataModule(
-            train=[str(case.path(dataset, "slide"))], batch_size=BATCH, num_workers=workers, dataset=options
-        )
+        options = {"cache": case.output.parent / "cache"} if how.cached else {}
+        folder = case.path(dataset, "slide")
+        module = TileDataModule(train=[str(folder)], batch_size=BATCH, num_workers=how.workers, dataset=options)
         loader = module.train_dataloader()
 
-        def job() -> Delivered:
+        def one() -> Delivered:
             found = Delivered()
             for number, batch in enumerate(loader):
                 images = batch["image"]
@@ -101,8 +135,7 @@ def tile_epoch(dataset: str, workers: int, cached: bool = False) -> Any:
                 found.delivered += len(images)
             return found
 
-        job()
-        return job
+        return how.job(one, [folder])
 
     return prepare
 
@@ -175,12 +208,15 @@ def check_tiles(dataset: str) -> Any:
 def _competitors(floor: Any, epoch: Any, dataset: str) -> tuple[Competitor, ...]:
     modules = ("lightning", "dicom_ml.data")
     waits = "workers' CPU time is not counted"
+    cold = "the first epoch, files not in memory, workers' start counted"
     return (
         Competitor(FLOOR, floor(dataset), ("imagecodecs",)),
-        Competitor(OURS, epoch(dataset, 1), modules, note=waits),
-        Competitor("dicom_ml-2-workers", epoch(dataset, 2), modules, note=waits),
-        Competitor("dicom_ml-here", epoch(dataset, 0), modules, note="no worker: in the process that trains"),
-        Competitor("dicom_ml-cached", epoch(dataset, 1, cached=True), modules, note=f"from its own cache; {waits}"),
+        Competitor(OURS, epoch(dataset, Epoch()), modules, note=waits),
+        Competitor("dicom_ml-2-workers", epoch(dataset, Epoch(workers=2)), modules, note=waits),
+        Competitor("dicom_ml-here", epoch(dataset, Epoch(workers=0)), modules, note="in the process that trains"),
+        Competitor("dicom_ml-cold", epoch(dataset, Epoch(cold=True)), modules, note=cold),
+        Competitor("dicom_ml-2-cold", epoch(dataset, Epoch(workers=2, cold=True)), modules, note=cold),
+        Competitor("dicom_ml-cached", epoch(dataset, Epoch(cached=True)), modules, note=f"from its own cache; {waits}"),
     )
 
 
@@ -196,9 +232,10 @@ for _dataset, _name in (
             name=f"train-{_dataset}",
             title=f"An epoch of {VOLUMES} CT volumes, {_name}, from VolumeDataModule",
             floor_text="the row of reading such a series: its floor, one after the other, 1 thread",
-            datasets=("ct-volume", _dataset),
+            datasets=("ct-volume", _dataset, f"{_dataset}-copies"),
             competitors=_competitors(floor_volumes, volume_epoch, _dataset),
             check=check_volumes,
+            long=True,
         )
     )
 for _dataset, _name in (
@@ -217,6 +254,7 @@ for _dataset, _name in (
             datasets=(_dataset,),
             competitors=_competitors(floor_tiles, tile_epoch, _dataset),
             check=check_tiles(_dataset),
+            long=True,
         )
     )
 
@@ -274,5 +312,7 @@ register(
         ),
         check=check_transcoded,
         writes=True,
+        array=lambda case: 2 * case.size.voxels,
+        long=True,
     )
 )
