@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from dicom_ml.encoding.limits import FOUND, PATIENCE
 from dicom_ml.errors import MissingPackageError, StoreError
 from dicom_ml.stores.addresses import printable
 from dicom_ml.stores.base import ByteStore, Listed
@@ -20,7 +24,7 @@ _CREDENTIALS = {
     "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_KEY"),
     "az": ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN", "AZURE_CLIENT_ID", "AZURE_STORAGE_TOKEN"),
 }
-_TIMEOUT = "60s"
+_TIMEOUT = 60
 _RETRIES = 6
 
 
@@ -64,15 +68,17 @@ class ObjectStore(ByteStore):
             return [Listed(self._single, self.size(self._single))]
         if forked():
             return cast("list[Listed]", self._helper.ask("list"))
-        import obstore
-
         found = []
         try:
-            for batch in obstore.list(self._store()):
+            for batch in _in_time(self._store()):
                 for item in batch:
                     name = item["path"]
                     if not any(part.startswith(".") for part in name.split("/")):
                         found.append(Listed(name, int(item["size"]), str(item.get("e_tag") or "")))
+                if len(found) > FOUND.value:
+                    raise StoreError(f"{printable(self._base)} lists more than {FOUND.value} files; {FOUND.advice}")
+        except StoreError:
+            raise
         except Exception as error:
             raise self._error("", error) from error
         return sorted(found, key=lambda file: file.name)
@@ -111,6 +117,41 @@ class ObjectStore(ByteStore):
         return StoreError(f"{where} cannot be read: {_reason(error)}")
 
 
+def _in_time(store: Any) -> Iterator[Any]:
+    """Files as they are listed. A store may list nothing, page after page, and obstore waits for it uninterrupted."""
+    import obstore
+
+    batches: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    enough = threading.Event()
+
+    def fill() -> None:
+        try:
+            for batch in obstore.list(store):
+                if enough.is_set():
+                    return
+                batches.put(batch)
+            batches.put(None)
+        except Exception as error:
+            batches.put(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    try:
+        while True:
+            try:
+                batch = batches.get(timeout=PATIENCE.value)
+            except queue.Empty:
+                raise StoreError(
+                    f"the store has listed no file for {PATIENCE.value} s; {PATIENCE.advice} seconds"
+                ) from None
+            if batch is None:
+                return
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    finally:
+        enough.set()
+
+
 def _open(address: str) -> Any:
     try:
         import obstore.store as stores
@@ -119,11 +160,12 @@ def _open(address: str) -> Any:
             f"{printable(address)} is read through obstore, which is not installed: pip install obstore"
         ) from error
     used_here()
+    patience = PATIENCE.value
     options: dict[str, Any] = {
-        "client_options": {"timeout": _TIMEOUT, "connect_timeout": "10s"},
+        "client_options": {"timeout": f"{min(_TIMEOUT, patience)}s", "connect_timeout": "10s"},
         "retry_config": {
             "max_retries": _RETRIES,
-            "retry_timeout": timedelta(seconds=120),
+            "retry_timeout": timedelta(seconds=patience),
             "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=10), "base": 2},
         },
     }

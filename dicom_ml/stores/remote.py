@@ -46,9 +46,15 @@ class RemoteFile:
             self.view = memoryview(b"")
             self._target = memoryview(bytearray())
         else:
-            with tempfile.TemporaryFile(prefix="dicom-ml-") as handle:
-                handle.truncate(size)
-                mapped = mmap.mmap(handle.fileno(), size)
+            try:
+                with tempfile.TemporaryFile(prefix="dicom-ml-") as handle:
+                    handle.truncate(size)
+                    mapped = mmap.mmap(handle.fileno(), size)
+            except (OSError, ValueError, OverflowError) as error:
+                raise StoreError(
+                    f"{name} has {size} bytes, as its store says, for which there is no room here "
+                    f"({getattr(error, 'strerror', None) or error}): the store errs, or the file is too large"
+                ) from error
             self._target = memoryview(mapped)
             self.view = self._target.toreadonly()
         self._there = np.zeros(-(-size // _BLOCK), bool)

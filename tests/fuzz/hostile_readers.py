@@ -51,7 +51,7 @@ def fetched(address: str) -> Any:
         try:
             found = fetch(where, folder, study=study)
         finally:
-            strangers = [path for path in Path(scratch).rglob("*") if path.is_file() and path.parent != folder]
+            strangers = [path for path in Path(scratch).rglob("*") if path.is_file() and folder not in path.parents]
             assert not strangers, strangers
         return found.new, found.problems
 

@@ -9,7 +9,7 @@ import os
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ from tests.fuzz.bombs import (
     nested_undefined,
     zip_file,
 )  # fmt: skip
-from tests.fuzz.watch import Result, Watch
+from tests.fuzz.watch import Result, Watch, shared_watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches memory by Linux's limits")
 SECONDS = 6.0  # of a busy machine; an idle one takes a tenth
@@ -51,11 +51,9 @@ JPEG, JPEG_LS, J2K, HTJ2K, JPEG_XL, DEFLATED_FRAMES = (
 LITTLE = {"DICOM_ML_MOST_UNPACKED": "1.5e8"}  # what is inflated until the limit costs time in CI
 
 
-@pytest.fixture(scope="module")
-def watch() -> Iterator[Watch]:
-    watching = Watch()
-    yield watching
-    watching.close()
+@pytest.fixture
+def watch() -> Watch:
+    return shared_watch()
 
 
 def refused(found: Result) -> Result:

@@ -6,6 +6,7 @@ is its own.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import resource
@@ -17,10 +18,11 @@ import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Result", "Watch"]
+__all__ = ["Result", "Watch", "shared_watch"]
 
 #: Bytes that a reader may take above what the program has, and seconds; a busy machine is slow.
 MOST_BYTES = 768 << 20
@@ -68,6 +70,14 @@ class Watch:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(30)
+
+
+@lru_cache(maxsize=1)
+def shared_watch() -> Watch:
+    """One for all tests of a process, ended with it."""
+    watch = Watch()
+    atexit.register(watch.close)
+    return watch
 
 
 # ---------------------------------------------------------------------- in the waiting process

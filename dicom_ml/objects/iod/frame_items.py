@@ -267,12 +267,9 @@ def column_of(item: Dataset, name: str) -> Any:
     ds = item
     for tag in path[:-1]:
         try:
-            inner = ds[tag].value
-        except Exception:  # absent or damaged
+            ds = ds[tag].value[0]
+        except Exception:  # absent, empty, damaged, or no sequence at all
             return None
-        if not len(inner):
-            return None
-        ds = inner[0]
     try:
         value = ds[path[-1]].value
     except Exception:

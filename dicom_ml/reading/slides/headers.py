@@ -16,7 +16,7 @@ from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs import FrameInfo
 from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, Place, items_of
 from dicom_ml.encoding.functional_groups import read_frame_groups, read_item
-from dicom_ml.encoding.untrusted import dcmread, reason_of
+from dicom_ml.encoding.untrusted import dcmread, reason_of, understood
 from dicom_ml.errors import CodecError, DicomMLWarning, FileError
 from dicom_ml.reading.headers import decimals, parse_items, read_header
 from dicom_ml.reading.slides.files import PixelPlace, SlideFile
@@ -265,7 +265,8 @@ def _slide_image(file: SlideFile, opened: OpenedHeader) -> SlideImage:
     image_type = view.texts(0x00080008)
     shared = _shared(view)
     organization = view.text(0x00209311)
-    paths = _optical_paths(file, view)
+    with understood(file.name):
+        paths = _optical_paths(file, view)
     matrix_origin = _items(file, view, _ORIGIN)
     origin = _origin(matrix_origin[0]) if matrix_origin else None
     orientation = _numbers(view.text(0x00480102), 0x00480102, file.name, 6)

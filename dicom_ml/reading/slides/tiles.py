@@ -14,8 +14,8 @@ from dicom_ml.errors import FileError
 __all__ = ["FreeTiles", "FullTiles", "GridTiles", "Hit", "TileIndex", "sparse_tiles"]
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
-#: A slide of 4 million pixels squared, in tiles of 512, has as many.
-_MOST_TILES = 1 << 26
+#: A slide of a million pixels squared, in tiles of 256, has as many.
+_MOST_TILES = 1 << 24
 #: Number of a frame within its level, and the row and column of its first pixel.
 Hit: TypeAlias = tuple[int, int, int]
 
