@@ -19,7 +19,7 @@ from dicom_ml.demo.repair import repair_series
 from dicom_ml.demo.report import write_report
 from dicom_ml.demo.slides import SlideResult, run_slide
 from dicom_ml.demo.surroundings import calm, need_packages, progress_bar, seeded, timed
-from dicom_ml.encoding.writer import save_bytes
+from dicom_ml.encoding.writer import atomic_file, save_bytes
 from dicom_ml.errors import FileError, GeometryError, SeriesError
 from dicom_ml.objects.segmentation import Segmentation, read_segmentation
 from dicom_ml.reading import Volume, read_volume
@@ -224,7 +224,8 @@ def _train(cases: Sequence[Case], options: DemoOptions) -> Any:
             default_root_dir=options.output, log_every_n_steps=10, callbacks=[progress_bar()],
         )  # fmt: skip
         trainer.fit(network, data)
-        torch.save(network.state_dict(), options.output / "network.pt")
+        with atomic_file(options.output / "network.pt") as file:
+            torch.save(network.state_dict(), file)
     return network
 
 

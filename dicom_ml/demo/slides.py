@@ -13,6 +13,7 @@ from dicom_ml.bridge.identity import model_fingerprint
 from dicom_ml.bridge.tile_labels import SegmentationLabels
 from dicom_ml.demo.slide_cases import SPACING, SlideCase, make_held_out_slide, make_slides
 from dicom_ml.demo.surroundings import calm, progress_bar, seeded, timed
+from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.parametric_map import ParametricMap, Quantity, read_parametric_map
 from dicom_ml.objects.segmentation import read_segmentation
@@ -128,7 +129,8 @@ def _train(cases: list[SlideCase], seed: int, steps: int, folder: Path) -> Any:
             default_root_dir=folder, log_every_n_steps=10, callbacks=[progress_bar()],
         )  # fmt: skip
         trainer.fit(network, torch.utils.data.DataLoader(tiles, _BATCH, sampler=sampler))
-        torch.save(network.state_dict(), folder / "network.pt")
+        with atomic_file(folder / "network.pt") as file:
+            torch.save(network.state_dict(), file)
     return network.eval()
 
 

@@ -19,9 +19,11 @@ import numpy.random  # noqa: F401  before processes fork, as a state that is sha
 import pydicom
 
 import dicom_ml as dml
+from dicom_ml.callbacks.manifest import Journal, merge_journals, read_index
 from dicom_ml.encoding.uids import new_uid
 from dicom_ml.objects.derived import add_series, date_time
 from dicom_ml.objects.report.item_writing import decimal_string
+from dicom_ml.view.page import Page
 from tests.faults.registry import Changed, Scene, fault, holds, without
 from tests.faults.writers import WRITERS, make_source, read_back
 
@@ -190,3 +192,35 @@ def decimal_comma(scene: Scene) -> None:
     _forms_hold(target)
     values = [m.value for group in dml.read_report(target).groups for m in group.measurements]
     holds(set(values) == {7.3}, f"other numbers than 7.3 are read: {set(values)}")
+
+
+_TITLE = "Größe 肺"
+
+
+def _page_and_journal(folder: Path) -> None:
+    page = Page(_TITLE)
+    page.text(_TITLE)
+    page.save(folder / "page.html")
+    Journal(folder, 0, {})._append({"file": "page.html", "source_series_instance_uid": _TITLE})
+    merge_journals(folder)
+
+
+@fault(
+    "a locale that knows no letters but ASCII's",
+    without(
+        "text has an encoding of its own",
+        Changed(
+            Page.save,
+            ("self.html().encode()", "self.html().encode(__import__('locale').getpreferredencoding(False))"),
+        ),
+        seen="cannot be written",
+    ),
+)
+def ascii_locale(scene: Scene) -> None:
+    environment = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    ended = scene.fresh(_page_and_journal, scene.folder, environment=environment)
+    holds(ended.code == 0, f"it cannot be written: {ended.error}")
+    holds(_TITLE in (scene.folder / "page.html").read_text(encoding="utf-8"), "other letters are in the page")
+    holds(
+        read_index(scene.folder)["files"][0]["source_series_instance_uid"] == _TITLE, "other letters are in the index"
+    )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["Ended", "run_apart"]
+__all__ = ["Ended", "run_apart", "run_fresh"]
 
 _NOBODY = 65534
 _context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
@@ -87,6 +90,28 @@ def run_apart(
     process.join(60)
     assert process.exitcode is not None, "a process of a test does not end"
     return Ended(process.exitcode, value, error, steps)
+
+
+def run_fresh(
+    action: Callable[..., Any],
+    values: tuple[Any, ...],
+    prepare: Callable[[pytest.MonkeyPatch], None] | None,
+    environment: dict[str, str],
+) -> Ended:
+    """As :func:`run_apart`, in an interpreter that starts under an environment: it looks at some of it only then."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from tests.faults.processes import _fresh; _fresh()"],
+        input=pickle.dumps((action, values, prepare)), capture_output=True, cwd=Path(__file__).parents[2],
+        env=os.environ | environment, check=False,
+    )  # fmt: skip
+    return Ended(done.returncode, None, done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+
+
+def _fresh() -> None:
+    action, values, prepare = pickle.load(sys.stdin.buffer)
+    if prepare is not None:
+        prepare(pytest.MonkeyPatch())
+    action(*values)
 
 
 def _work(pipe: Any, action: Any, values: tuple[Any, ...], prepare: Any, fault: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.processes import Ended, run_apart
+from tests.faults.processes import Ended, run_apart, run_fresh
 
 __all__ = ["FAULTS", "Changed", "Fault", "Lost", "Removal", "Scene", "Set", "fault", "holds", "without"]
 
@@ -59,6 +59,10 @@ class Scene:
     def apart(self, action: Callable[..., Any], *values: Any, **fault: Any) -> Ended:
         """Run in a process of its own, which meets a fault (see :func:`run_apart`), and is as unprotected as this."""
         return run_apart(action, values, self.removal.apply if self.removal else None, **fault)
+
+    def fresh(self, action: Callable[..., Any], *values: Any, environment: dict[str, str]) -> Ended:
+        """Run in an interpreter of its own, started under an environment."""
+        return run_fresh(action, values, self.removal.apply if self.removal else None, environment)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 if os.name != "posix":
     pytest.skip("needs signals and resource limits", allow_module_level=True)
 
-from tests.faults import on_clocks, on_cohorts, on_files, on_index, on_stores  # noqa: F401  they register their faults
+from tests.faults import on_callbacks, on_clocks, on_cohorts, on_files, on_index, on_stores  # noqa: F401  each registers its faults
 from tests.faults.registry import FAULTS, Changed, Fault, Lost, Removal, Scene
 
 PLAIN = [pytest.param(one, id=one.name) for one in FAULTS]
