@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dicom_ml.encoding import sop_classes as sop
+from dicom_ml.encoding.codecs import is_encapsulated
 from dicom_ml.encoding.writer import dataset_bytes, sequence_bytes
+from dicom_ml.errors import EncodingError
 from dicom_ml.objects.parametric_map.values import Quantity, Storage, mapping_dataset, window
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ __all__ = [
     "BY_QUANTITY",
     "add_map_groups",
     "add_map_image",
+    "check_syntax",
     "mapping_elements",
     "pixel_element",
 ]
@@ -30,6 +33,15 @@ _PIXEL_ELEMENTS = {"f4": (0x7FE00008, "OF"), "f8": (0x7FE00009, "OD"), "u2": (0x
 def pixel_element(storage: Storage) -> tuple[int, str]:
     """Tag and VR of native pixel data."""
     return _PIXEL_ELEMENTS[storage.dtype.str[1:]]
+
+
+def check_syntax(storage: Storage, syntax: str) -> None:
+    """Refuse compressed floats."""
+    if is_encapsulated(syntax) and storage.is_float:
+        raise EncodingError(
+            "floating point pixel data cannot be compressed (PS3.5 8.2); leave compression out, or store the map "
+            "with dtype='uint16'"
+        )
 
 
 def mapping_elements(quantities: Sequence[Quantity], storage: Storage) -> list[bytes]:

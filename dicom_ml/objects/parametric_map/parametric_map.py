@@ -4,63 +4,35 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.codes import Code, parse_code
-from dicom_ml.encoding import sop_classes as sop
-from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated, transfer_syntax
-from dicom_ml.encoding.writer import (
-    EncapsulatedFrames,
-    NativeFrames,
-    file_head,
-)
+from dicom_ml.encoding.codecs import transfer_syntax
 from dicom_ml.errors import EncodingError
-from dicom_ml.geometry import Grid
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.arrays import as_array
-from dicom_ml.objects.derived import (
-    Description,
-    add_dimensions,
-    add_series,
-    copied_dataset,
-    declare_characters,
-    describe,
-    fit_to_source,
-    frame_groups,
-    header_bytes,
-    plane_groups,
-)
-from dicom_ml.objects.parametric_map.header import (
-    BY_POSITION,
-    BY_QUANTITY,
-    add_map_groups,
-    add_map_image,
-    mapping_elements,
-    pixel_element,
-)
+from dicom_ml.objects.derived import describe, fit_to_source
+from dicom_ml.objects.multiframe import MultiFrameObject
 from dicom_ml.objects.parametric_map.levels import write_levels
+from dicom_ml.objects.parametric_map.made import MadeMap, described, seed_of
 from dicom_ml.objects.parametric_map.reading import StoredMap, place_values
 from dicom_ml.objects.parametric_map.tiled import MadeTiledMap, MapStream, StoredTiledMap, TiledMap
 from dicom_ml.objects.parametric_map.values import (
     Quantity,
-    Storage,
     as_quantity_list,
     choose_storage,
     chosen_channels,
-    store,
     stream_storage,
 )
-from dicom_ml.objects.pixels import EXTENDED_FROM, encode_ahead
 from dicom_ml.objects.placing import target_of
 from dicom_ml.objects.saving import saved_file
 from dicom_ml.objects.stored import open_stored
 from dicom_ml.objects.stored_tiles import region_on
 from dicom_ml.objects.tiling import tiling_of
-from dicom_ml.source import SourceSeries, as_source
+from dicom_ml.source import as_source
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -68,10 +40,12 @@ if TYPE_CHECKING:
 __all__ = ["ParametricMap", "read_parametric_map"]
 
 
-class ParametricMap:
+class ParametricMap(MultiFrameObject):
     """A DICOM Parametric Map: made by :meth:`from_array`, or read by :func:`read_parametric_map`."""
 
-    def __init__(self, content: _Made | MadeTiledMap | StoredMap | StoredTiledMap) -> None:
+    _content: MadeMap | MadeTiledMap | StoredMap | StoredTiledMap
+
+    def __init__(self, content: MadeMap | MadeTiledMap | StoredMap | StoredTiledMap) -> None:
         self._content = content
 
     # ------------------------------------------------------------------ making
@@ -151,18 +125,18 @@ class ParametricMap:
             raise EncodingError(f"a parametric map is {axes}, found shape {np.shape(array)}")
         quantities = as_quantity_list(quantity, unit, len(values))
         storage = choose_storage(values, dtype, value_range, padding)
-        defaults, code = _describe(quantities, algorithm, derivation, qualification)
+        defaults, code = described(quantities, algorithm, derivation, qualification)
         if record.levels:
             tiling, full = tiling_of(record, values.shape[1:], level, affine, tile_size, organization)
             matrix = (tiling.grid.shape, tiling.grid.affine.tobytes(), tiling.tile, full)
-            seed = _seed(record, quantities, storage, repr(matrix)) if deterministic else None
+            seed = seed_of(record, quantities, storage, repr(matrix)) if deterministic else None
             tiled = TiledMap(
                 record, quantities, storage, describe(settings, defaults, seed), code, qualification, tiling, full
             )
             return cls(MadeTiledMap(values, tiled))
         grid, values, on_source = fit_to_source(values, record, affine)
-        described = describe(settings, defaults, _seed(record, quantities, storage) if deterministic else None)
-        return cls(_Made(values, record, quantities, storage, described, grid, on_source, code, qualification))
+        description = describe(settings, defaults, seed_of(record, quantities, storage) if deterministic else None)
+        return cls(MadeMap(values, record, quantities, storage, description, grid, on_source, code, qualification))
 
     @classmethod
     def stream(
@@ -214,11 +188,11 @@ class ParametricMap:
         several = isinstance(quantity, list)
         quantities = as_quantity_list(quantity, unit, len(quantity) if several else 1)
         storage = stream_storage(dtype, value_range, len(quantities))
-        defaults, code = _describe(quantities, algorithm, derivation, qualification)
+        defaults, code = described(quantities, algorithm, derivation, qualification)
         tiling, full = tiling_of(record, shape, level, affine, tile_size, organization)
         matrix = (tiling.grid.shape, tiling.grid.affine.tobytes(), tiling.tile, full)
-        described = describe(settings, defaults, _seed(record, quantities, storage, repr(matrix)))
-        made = TiledMap(record, quantities, storage, described, code, qualification, tiling, full)
+        description = describe(settings, defaults, seed_of(record, quantities, storage, repr(matrix)))
+        made = TiledMap(record, quantities, storage, description, code, qualification, tiling, full)
         return MapStream(path, made, transfer_syntax(compression), shard)
 
     # ------------------------------------------------------------------ facts
@@ -228,34 +202,9 @@ class ParametricMap:
         return list(self._content.quantities)
 
     @property
-    def grid(self) -> Grid:
-        """Lattice of the stored planes."""
-        return self._content.grid
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """SOP Instance UID."""
-        return self._content.sop_instance_uid
-
-    @property
-    def series_instance_uid(self) -> str:
-        """Series Instance UID of the object itself."""
-        return self._content.series_instance_uid
-
-    @property
-    def frame_of_reference_uid(self) -> str:
-        """Frame of Reference UID; two objects with the same one share millimetres."""
-        return self._content.frame_of_reference_uid
-
-    @property
-    def referenced_series(self) -> dict[str, list[str]]:
-        """Series UID of each referenced series, and the SOP Instance UIDs referenced in it."""
-        return self._content.referenced_series
-
-    @property
-    def frame_count(self) -> int:
-        """Number of stored frames."""
-        return self._content.frame_count
+    def is_tiled(self) -> bool:
+        """Whether it lies on a slide, tiled over a total pixel matrix."""
+        return isinstance(self._content, MadeTiledMap | StoredTiledMap)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{q.label or q.concept.meaning} [{q.unit.value}]" for q in self.quantities)
@@ -373,11 +322,6 @@ class ParametricMap:
         """The whole object as a pydicom Dataset."""
         return self._stored().dataset
 
-    @property
-    def is_tiled(self) -> bool:
-        """Whether it lies on a slide, tiled over a total pixel matrix."""
-        return isinstance(self._content, MadeTiledMap | StoredTiledMap)
-
     def _stored(self) -> StoredMap | StoredTiledMap:
         if isinstance(self._content, StoredMap | StoredTiledMap):
             return self._content
@@ -385,114 +329,6 @@ class ParametricMap:
             self._content.write(file, transfer_syntax(None))
             file.seek(0)
             return open_stored(StoredMap, file.read(), tiled=StoredTiledMap)
-
-
-def _describe(
-    quantities: Sequence[Quantity], algorithm: Algorithm | None, derivation: Any, qualification: str
-) -> tuple[dict[str, Any], Code]:
-    """Defaults of the description, and the derivation's code."""
-    if qualification not in ("PRODUCT", "RESEARCH", "SERVICE"):
-        raise EncodingError(f"qualification is PRODUCT, RESEARCH or SERVICE, found {qualification!r}")
-    defaults = {"series_description": "Parametric map", "content_label": "PARAMETRIC_MAP"}
-    if algorithm is not None:
-        defaults |= {"model": algorithm.name, "software_versions": algorithm.version}
-    return defaults, parse_code(derivation) if derivation is not None else quantities[0].concept
-
-
-def _seed(source: SourceSeries, quantities: Sequence[Quantity], storage: Storage, *more: Any) -> tuple[Any, ...]:
-    """What deterministic UIDs are derived from."""
-    names = [(q.concept.sct.scheme, q.concept.sct.value, q.unit.value, q.label) for q in quantities]
-    return ("pm", source.series_instance_uid, *source.sop_instance_uids, repr(names), storage.dtype.name, *more)
-
-
-class _Made:
-    """A parametric map made from an array, which is encoded only when it is written."""
-
-    def __init__(
-        self,
-        values: npt.NDArray[Any],
-        source: SourceSeries,
-        quantities: list[Quantity],
-        storage: Storage,
-        description: Description,
-        grid: Grid,
-        on_source: bool,
-        derivation: Code,
-        qualification: str,
-    ) -> None:
-        self.qualification = qualification
-        self.values = values
-        self.source = source
-        self.quantities = quantities
-        self.storage = storage
-        self.description = description
-        self.grid = grid
-        self.on_source = on_source
-        self.derivation = derivation
-        self.frame_count = values.shape[0] * values.shape[1]
-        self.sop_instance_uid = description.sop_instance_uid
-        self.series_instance_uid = description.series_instance_uid
-        self.frame_of_reference_uid = source.frame_of_reference_uid
-        self.referenced_series = {source.series_instance_uid: list(source.instances)}
-
-    def write(self, file: BinaryIO, syntax: str) -> None:
-        """Write the whole file."""
-        if is_encapsulated(syntax) and self.storage.is_float:
-            raise EncodingError(
-                "floating point pixel data cannot be compressed (PS3.5 8.2); leave compression out, or store the map "
-                "with dtype='uint16'"
-            )
-        channels, depth = self.values.shape[:2]
-        slice_of = np.tile(np.arange(depth), channels)
-        channel_of = np.repeat(np.arange(channels), depth)
-        identities = mapping_elements(self.quantities, self.storage) if channels > 1 else []
-        groups = frame_groups(
-            self.source,
-            self.grid,
-            self.on_source,
-            self.derivation,
-            slice_of,
-            channel_of if channels > 1 else None,
-            identities,
-        )
-        start = file_head(sop.PARAMETRIC_MAP, self.sop_instance_uid, syntax)
-        file.write(start + header_bytes(self._header(), self.source) + groups)
-        self._write_frames(file, syntax)
-
-    def _header(self) -> Dataset:
-        ds = copied_dataset(self.source)
-        add_series(ds, self.source, self.description, self.source.modality or "OT")
-        add_map_image(ds, self.storage, self.qualification, self.frame_count)
-        ds.Rows, ds.Columns = self.grid.shape[1], self.grid.shape[2]
-        add_dimensions(ds, self.description, [BY_POSITION] if len(self.quantities) == 1 else [BY_QUANTITY, BY_POSITION])
-        groups = plane_groups(self.source, self.grid, self.on_source, self.derivation)
-        add_map_groups(groups, self.quantities, self.storage)
-        ds.SharedFunctionalGroupsSequence = [groups]
-        declare_characters(ds)
-        return ds
-
-    def _frames(self) -> Iterator[npt.NDArray[Any]]:
-        for channel in range(self.values.shape[0]):
-            for plane in self.values[channel]:
-                yield store(plane, self.storage, channel)
-
-    def _write_frames(self, file: BinaryIO, syntax: str) -> None:
-        if is_encapsulated(syntax):
-            bits = 8 * self.storage.dtype.itemsize
-            info = FrameInfo(self.grid.shape[1], self.grid.shape[2], bits_allocated=bits, transfer_syntax_uid=syntax)
-            raw = self.values.size * self.storage.dtype.itemsize
-            sink = EncapsulatedFrames(file, self.frame_count, extended=raw > EXTENDED_FROM)
-            for data in encode_ahead(lambda frame: encode_frame(frame, info), self._frames()):
-                sink.append(data)
-            sink.close()
-            return
-        tag, vr = pixel_element(self.storage)
-        native = NativeFrames(file, vr, self.values.size * self.storage.dtype.itemsize, tag)
-        offset = 0
-        for frame in self._frames():
-            native.write(offset, frame.data)
-            offset += frame.nbytes
-        native.close()
 
 
 def read_parametric_map(path: str | os.PathLike[str] | bytes) -> ParametricMap:

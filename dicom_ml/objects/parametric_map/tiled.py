@@ -29,6 +29,7 @@ from dicom_ml.objects.parametric_map.header import (
     BY_QUANTITY,
     add_map_groups,
     add_map_image,
+    check_syntax,
     mapping_elements,
     pixel_element,
 )
@@ -85,14 +86,6 @@ class TiledMap:
         """Bytes of an uncompressed frame."""
         return self.tiling.tile[0] * self.tiling.tile[1] * self.storage.dtype.itemsize
 
-    def check_syntax(self, syntax: str) -> None:
-        """Refuse compressed floats."""
-        if is_encapsulated(syntax) and self.storage.is_float:
-            raise EncodingError(
-                "floating point pixel data cannot be compressed (PS3.5 8.2); leave compression out, or store the map "
-                "with dtype='uint16'"
-            )
-
     def pack(self, stored: Array, syntax: str) -> bytes:
         """Bytes of a frame of stored values."""
         if not is_encapsulated(syntax):
@@ -128,7 +121,7 @@ class MapStream(TileStream):
     """A parametric map that is written tile by tile; made by :meth:`ParametricMap.stream`."""
 
     def __init__(self, path: str | os.PathLike[str], made: TiledMap, syntax: str, shard: str = "0") -> None:
-        made.check_syntax(syntax)
+        check_syntax(made.storage, syntax)
         self._made = made
         plan = {
             "object": "parametric map",
@@ -234,7 +227,7 @@ class MadeTiledMap:
     def write(self, file: BinaryIO, syntax: str) -> None:
         """Write the whole file."""
         made = self.made
-        made.check_syntax(syntax)
+        check_syntax(made.storage, syntax)
         file.write(made.head(syntax, self.channel_of, self.row_of, self.column_of, made.storage))
         count = self.frame_count
         if is_encapsulated(syntax):

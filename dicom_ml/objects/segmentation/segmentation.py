@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import transfer_syntax
 from dicom_ml.errors import EncodingError
-from dicom_ml.geometry import Grid
 from dicom_ml.objects.arrays import as_array
 from dicom_ml.objects.derived import describe, fit_to_source
+from dicom_ml.objects.multiframe import MultiFrameObject
 from dicom_ml.objects.placing import target_of
 from dicom_ml.objects.saving import saved_file
 from dicom_ml.objects.segmentation.descriptions import Segment, segment_index
@@ -42,7 +42,7 @@ __all__ = ["Segmentation", "read_segmentation"]
 Content: TypeAlias = "MadeSegmentation | MadeTiledSegmentation | StoredSegmentation | StoredTiledSegmentation"
 
 
-class Segmentation:
+class Segmentation(MultiFrameObject):
     """A DICOM Segmentation: made by :meth:`from_array`, or read by :func:`read_segmentation`.
 
     Attributes
@@ -57,9 +57,9 @@ class Segmentation:
         What the object was made from; None for an object that was read (see :attr:`referenced_series`).
     """
 
-    def __init__(
-        self, content: MadeSegmentation | MadeTiledSegmentation | StoredSegmentation | StoredTiledSegmentation
-    ) -> None:
+    _content: Content
+
+    def __init__(self, content: Content) -> None:
         self._content = content
 
     # ------------------------------------------------------------------ making
@@ -233,42 +233,9 @@ class Segmentation:
         return list(self._content.segments)
 
     @property
-    def grid(self) -> Grid:
-        """Lattice of the stored planes."""
-        return self._content.grid
-
-    @property
     def source(self) -> SourceSeries | None:
         """What the object was made from, where it was made here."""
         return self._content.source if isinstance(self._content, MadeSegmentation | MadeTiledSegmentation) else None
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """SOP Instance UID."""
-        return self._content.sop_instance_uid
-
-    @property
-    def series_instance_uid(self) -> str:
-        """Series Instance UID of the object itself."""
-        return self._content.series_instance_uid
-
-    @property
-    def frame_of_reference_uid(self) -> str:
-        """Frame of Reference UID; empty where the file has none."""
-        return self._content.frame_of_reference_uid
-
-    @property
-    def referenced_series(self) -> dict[str, list[str]]:
-        """Series UID of each referenced series, and the SOP Instance UIDs referenced in it.
-
-        Instances that a file refers to without naming their series stand under an empty series UID.
-        """
-        return self._content.referenced_series
-
-    @property
-    def frame_count(self) -> int:
-        """Number of stored frames."""
-        return self._content.frame_count
 
     @property
     def is_tiled(self) -> bool:
