@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from dicom_ml.codes import Code
+from recipes.common.bundle import algorithm_of, write_bundle
 from recipes.common.card import ModelCard
-from recipes.common.state import write_json
 from recipes.pathology.classes import CLASSES
 
 __all__ = ["export_bundle"]
@@ -34,7 +34,6 @@ def export_bundle(folder: Path, network: torch.nn.Module, settings: Mapping[str,
     """
     model = settings["model"]["init_args"]
     data = settings["data"]["init_args"]
-    algorithm = card.algorithm()
     segments = [{"label": one.label, "type": _short(one.code), "category": _short(one.category)} for one in CLASSES]
     mean, spread = (list(model.get(name, default)) for name, default in _NORMAL.items())
     inference = {
@@ -53,10 +52,7 @@ def export_bundle(folder: Path, network: torch.nn.Module, settings: Mapping[str,
         "segments": segments,
         "algorithm": {
             "_target_": "dicom_ml.Algorithm",
-            "name": algorithm.name,
-            "version": algorithm.version,
-            "source": algorithm.source,
-            "parameters": algorithm.parameters,
+            **algorithm_of(card),
         },
         "run": [
             "$dicom_ml.data.predict_slide(@network, dicom_ml.open_slide(@slide), @output,"
@@ -65,58 +61,34 @@ def export_bundle(folder: Path, network: torch.nn.Module, settings: Mapping[str,
             " activation='softmax', transform=@normalise, device=@device)"
         ],
     }
-    metadata = {
-        "version": card.version,
-        "name": card.name,
-        "task": "Classification of tiles of lung slides",
-        "description": card.intended_use,
-        "intended_use": card.intended_use,
-        "data_source": card.training_data,
-        "authors": "The dicom_ml contributors",
-        "copyright": "MIT",
-        "monai_version": card.versions.get("monai", ""),
-        "pytorch_version": card.versions.get("torch", ""),
-        "numpy_version": card.versions.get("numpy", ""),
-        "required_packages_version": {"dicom-ml": card.versions["dicom_ml"]},
-        "changelog": {card.version: "trained by the pathology recipe"},
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "RGB",
-                    "num_channels": 3,
-                    "spatial_shape": [data["tile_size"]] * 2,
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": True,
-                    "channel_def": {"0": "red", "1": "green", "2": "blue"},
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "probabilities",
-                    "format": "classes",
-                    "num_channels": len(CLASSES),
-                    "spatial_shape": [1],
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": True,
-                    "channel_def": {str(number): one.label for number, one in enumerate(CLASSES)},
-                }
-            },
+    return write_bundle(
+        folder,
+        network,
+        inference,
+        card,
+        recipe="pathology",
+        task="Classification of tiles of lung slides",
+        image={
+            "type": "image",
+            "format": "RGB",
+            "num_channels": 3,
+            "spatial_shape": [data["tile_size"]] * 2,
+            "dtype": "float32",
+            "value_range": [0, 1],
+            "is_patch_data": True,
+            "channel_def": {"0": "red", "1": "green", "2": "blue"},
         },
-    }
-    files = [
-        folder / "configs" / "inference.json",
-        folder / "configs" / "metadata.json",
-        folder / "models" / "model.pt",
-    ]
-    write_json(files[0], inference)
-    write_json(files[1], metadata)
-    files[2].parent.mkdir(parents=True, exist_ok=True)
-    torch.save(network.state_dict(), files[2])
-    card.save(folder / "docs")
-    return files
+        prediction={
+            "type": "probabilities",
+            "format": "classes",
+            "num_channels": len(CLASSES),
+            "spatial_shape": [1],
+            "dtype": "float32",
+            "value_range": [0, 1],
+            "is_patch_data": True,
+            "channel_def": {str(number): one.label for number, one in enumerate(CLASSES)},
+        },
+    )
 
 
 _NORMAL = {"mean": (0.485, 0.456, 0.406), "spread": (0.229, 0.224, 0.225)}

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from recipes.common.bundle import algorithm_of, write_bundle
 from recipes.common.card import ModelCard
-from recipes.common.state import write_json
 from recipes.radiology.data import HU_RANGE
 
 __all__ = ["export_bundle"]
@@ -32,7 +30,6 @@ def export_bundle(folder: Path, model: Any, settings: Mapping[str, Any], card: M
         Its configurations and its weights.
     """
     spacing = settings["data"]["init_args"].get("spacing")
-    algorithm = card.algorithm()
     prepare: list[dict[str, Any]] = [
         {"_target_": "dicom_ml.transforms.LoadDicomd", "keys": "image"},
         {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
@@ -61,12 +58,7 @@ def export_bundle(folder: Path, model: Any, settings: Mapping[str, Any], card: M
             "output_dir": "@output",
             "classes": {"0": "SCT:27925004"},
             "site": "SCT:39607008",
-            "algorithm": {
-                "name": algorithm.name,
-                "version": algorithm.version,
-                "source": algorithm.source,
-                "parameters": algorithm.parameters,
-            },
+            "algorithm": algorithm_of(card),
         },
         "item": "$@prepare({'image': @series})",
         "run": [
@@ -74,59 +66,35 @@ def export_bundle(folder: Path, model: Any, settings: Mapping[str, Any], card: M
             "[{'image': @item['image'].to(@device)}], 0)[0]})"
         ],
     }
-    metadata = {
-        "version": card.version,
-        "name": card.name,
-        "task": "Detection of lung nodules on chest CT",
-        "description": card.intended_use,
-        "intended_use": card.intended_use,
-        "data_source": card.training_data,
-        "authors": "The dicom_ml contributors",
-        "copyright": "MIT",
-        "monai_version": card.versions.get("monai", ""),
-        "pytorch_version": card.versions.get("torch", ""),
-        "numpy_version": card.versions.get("numpy", ""),
-        "required_packages_version": {"dicom-ml": card.versions["dicom_ml"]},
-        "changelog": {card.version: "trained by the radiology recipe"},
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    "type": "image",
-                    "format": "hounsfield",
-                    "modality": "CT",
-                    "num_channels": 1,
-                    "spatial_shape": list(settings["data"]["init_args"]["patch_size"]),
-                    "dtype": "float32",
-                    "value_range": [0, 1],
-                    "is_patch_data": True,
-                    "channel_def": {"0": "image"},
-                }
-            },
-            "outputs": {
-                "pred": {
-                    "type": "object",
-                    "format": "box",
-                    "dtype": "float32",
-                    "num_channels": 1,
-                    "spatial_shape": ["n", 6],
-                    "value_range": [],
-                    "is_patch_data": False,
-                    "channel_def": {"0": "Nodule"},
-                }
-            },
+    return write_bundle(
+        folder,
+        model,
+        inference,
+        card,
+        recipe="radiology",
+        task="Detection of lung nodules on chest CT",
+        image={
+            "type": "image",
+            "format": "hounsfield",
+            "modality": "CT",
+            "num_channels": 1,
+            "spatial_shape": list(settings["data"]["init_args"]["patch_size"]),
+            "dtype": "float32",
+            "value_range": [0, 1],
+            "is_patch_data": True,
+            "channel_def": {"0": "image"},
         },
-    }
-    files = [
-        folder / "configs" / "inference.json",
-        folder / "configs" / "metadata.json",
-        folder / "models" / "model.pt",
-    ]
-    write_json(files[0], inference)
-    write_json(files[1], metadata)
-    files[2].parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), files[2])
-    card.save(folder / "docs")
-    return files
+        prediction={
+            "type": "object",
+            "format": "box",
+            "dtype": "float32",
+            "num_channels": 1,
+            "spatial_shape": ["n", 6],
+            "value_range": [],
+            "is_patch_data": False,
+            "channel_def": {"0": "Nodule"},
+        },
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -31,6 +29,7 @@ from recipes.pathology.learning import predicted_slides, slide_report, tile_pixe
 from recipes.pathology.model import TileClassifier
 from recipes.pathology.recipe import RECIPE
 from tests import judges
+from tests.recipes.runs import ROOT, copied, kill_while_it_predicts, run_bundle
 
 TINY = [
     "--recipe.cohort.patients=9",
@@ -192,17 +191,8 @@ def test_log_names_no_patient(done):
 
 
 def test_bundle_predicts_as_the_recipe_does(done, tmp_path):
-    from monai.bundle import ConfigParser
-
-    bundle = done.path("train", "bundle")
-    parser = ConfigParser()
-    parser.read_meta(bundle / "configs" / "metadata.json")
-    parser.read_config(bundle / "configs" / "inference.json")
     series, file = next(iter(predicted_slides(done).items()))
-    parser["bundle_root"], parser["slide"] = str(bundle), str(done.path("fetch", series))
-    parser["output"], parser["device"] = str(tmp_path / "p.seg.dcm"), "cpu"
-    parser.parse(True)
-    parser.get_parsed_content("run")
+    run_bundle(done, slide=str(done.path("fetch", series)), output=str(tmp_path / "p.seg.dcm"))
     own, recipes = (dml.read_segmentation(path) for path in (tmp_path / "p.seg.dcm", file))
     shape = recipes.grid.shape[1:]
     assert own.grid.shape == recipes.grid.shape
@@ -239,7 +229,7 @@ def test_two_processes_train_and_predict_together(done, tmp_path):
     copied(done, folder, {"train", "predict"})
     arguments = ["recipe", "run", "pathology", "--output", str(folder), *TINY]
     arguments += ["--until", "predict", "--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_epochs=1"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("LOCAL_RANK", None)
     ended = subprocess.run(
         [sys.executable, "-m", "dicom_ml.cli", *arguments], env=environment, capture_output=True, text=True, timeout=300
@@ -250,13 +240,6 @@ def test_two_processes_train_and_predict_together(done, tmp_path):
     assert predicted_slides(run).keys() == predicted_slides(done).keys()
     assert len(list(folder.glob("predict/probabilities/*.dcm"))) == done.facts("predict")["slides"]
     assert run.path("log.txt").read_text().count("train: begins") == 1
-
-
-def copied(done, folder, without) -> None:
-    """A copy of a run that has not come to some steps."""
-    shutil.copytree(done.output, folder, ignore=lambda where, names: ({"store", "log.txt"} | without) & set(names))
-    for name in {*without, "evaluate", "report"}:
-        (folder / "state" / f"{name}.json").unlink()
 
 
 def test_same_seed_same_figures(done, tmp_path):
@@ -274,29 +257,15 @@ def test_prediction_that_was_killed_goes_on(done, tmp_path):
     folder = tmp_path / "killed"
     copied(done, folder, {"predict"})
     arguments = ["recipe", "run", "pathology", "--output", str(folder), *TINY]
-    code = (
-        "import sys, time; from recipes.pathology import model; plain = model.TileClassifier.predict_step\n"
-        "def slow(self, batch, batch_idx): time.sleep(2 * (batch_idx > 0)); return plain(self, batch, batch_idx)\n"
-        "model.TileClassifier.predict_step = slow\n"
-        "from dicom_ml.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, stderr=subprocess.PIPE)
-    waiting = time.monotonic() + 300
-    try:
-        # until the first tiles wait on disk, and some more
-        while time.monotonic() < waiting and process.poll() is None:
-            if (
-                len(list(folder.glob("predict/probabilities/*"))) + len(list(folder.glob("predict/probabilities/.*")))
-                > 1
-            ):
-                time.sleep(0.2)
-                break
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it was to be killed while it predicted"
+
+    def has_begun():  # the first tiles wait on disk, and some more
+        waiting = list(folder.glob("predict/probabilities/.*"))
+        if len(list(folder.glob("predict/probabilities/*"))) + len(waiting) > 1:
+            time.sleep(0.2)
+            return True
+        return False
+
+    kill_while_it_predicts(arguments, TileClassifier, has_begun, 300)
     assert tiny(folder).marker("predict").status == "begun"
     assert len(list(folder.glob("predict/probabilities/*.dcm"))) < done.facts("predict")["slides"]
     assert main(arguments) == 0

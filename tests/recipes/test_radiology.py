@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +23,14 @@ from recipes.common.settings import config_file, load_settings
 from recipes.radiology.data import PatchSampler, RunScans, TrainingPatches, cut_patch, scans_of
 from recipes.radiology.evaluation import scan_results
 from recipes.radiology.learning import predicted_scans
+from recipes.radiology.model import NoduleDetector
 from recipes.radiology.network import make_detector
 from recipes.radiology.nodules import CODINGS, DIAMETER, LUNG, NODULE, RATINGS, SURFACE, VOLUME
 from recipes.radiology.recipe import RECIPE
 from recipes.radiology.standin import marks_of, plan_scans, scan_with_nodules
 from recipes.radiology.steps import others_file, reference_standard
 from tests import judges
+from tests.recipes.runs import copied, kill_while_it_predicts, run_bundle
 
 TINY = [
     "--recipe.cohort.scans=7",
@@ -232,28 +228,12 @@ def test_page_and_log(done):
 
 
 def test_bundle_finds_what_the_recipe_does(done, tmp_path):
-    from monai.bundle import ConfigParser
-
-    bundle = done.path("train", "bundle")
-    parser = ConfigParser()
-    parser.read_meta(bundle / "configs" / "metadata.json")
-    parser.read_config(bundle / "configs" / "inference.json")
     series, file = next(iter(predicted_scans(done).items()))
-    parser["bundle_root"], parser["series"] = str(bundle), str(done.path("fetch", series))
-    parser["output"], parser["device"] = str(tmp_path), "cpu"
-    parser.parse(True)
-    parser.get_parsed_content("run")
+    run_bundle(done, series=str(done.path("fetch", series)), output=str(tmp_path))
     (made,) = tmp_path.glob("*.dcm")
     own, recipes = (dml.read_report(path).boxes() for path in (made, file))
     np.testing.assert_allclose(own[0], recipes[0], atol=1e-3)
     np.testing.assert_allclose(own[1], recipes[1], atol=1e-4)
-
-
-def copied(done, folder, without) -> None:
-    """A copy of a run that has not come to some steps."""
-    shutil.copytree(done.output, folder, ignore=lambda where, names: ({"store", "log.txt"} | without) & set(names))
-    for name in {*without, "evaluate", "report"}:
-        (folder / "state" / f"{name}.json").unlink()
 
 
 def test_same_seed_same_figures(done, tmp_path):
@@ -269,24 +249,8 @@ def test_prediction_that_was_killed_goes_on(done, tmp_path):
     folder = tmp_path / "killed"
     copied(done, folder, {"predict"})
     arguments = ["recipe", "run", "radiology", "--output", str(folder), *TINY, "--recipe.predict.untrained=0"]
-    code = (
-        "import sys, time; from recipes.radiology import model; plain = model.NoduleDetector.predict_step\n"
-        "def slow(self, batch, batch_idx): time.sleep(2 * (batch_idx > 0)); return plain(self, batch, batch_idx)\n"
-        "model.NoduleDetector.predict_step = slow\n"
-        "from dicom_ml.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, stderr=subprocess.PIPE)
-    waiting = time.monotonic() + 120
-    try:
-        while time.monotonic() < waiting and process.poll() is None:
-            if list(folder.glob("predict/reports/*.dcm")):
-                break
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it was to be killed while it predicted"
+    has_begun = lambda: bool(list(folder.glob("predict/reports/*.dcm")))  # noqa: E731
+    kill_while_it_predicts(arguments, NoduleDetector, has_begun, 120)
     assert len(list(folder.glob("predict/reports/*.dcm"))) < done.facts("predict")["scans"]
     assert main(arguments) == 0
     finished = tiny(folder, "--recipe.predict.untrained=0")
