@@ -17,7 +17,7 @@ import pydicom
 import dicom_ml as dml
 from dicom_ml.bridge.results import NamedResults
 from tests.faults.processes import run_apart
-from tests.faults.registry import Changed, Scene, fault, holds, without
+from tests.faults.registry import Changed, Scene, Set, fault, holds, without
 
 _NEEDS = ("torch", "lightning.pytorch", "monai")
 
@@ -106,6 +106,10 @@ def _goes_on(scene: Scene, kind: str, total: int, done: int) -> None:
     holds(not list(out.glob(".*")), "something is left behind")
 
 
+def _never(*_: Any) -> bool:
+    return False
+
+
 @fault(
     "a run over series is killed and started again",
     without(
@@ -123,7 +127,7 @@ def killed_series(scene: Scene) -> None:
     "a run over a slide is killed and started again",
     without(
         "tiles that are there are known",
-        lambda patch: patch.setattr("dicom_ml.callbacks.writer.ResultWriter._is_known", lambda *_: False),
+        Set("dicom_ml.callbacks.writer", "ResultWriter._is_known", _never),
         seen="again",
     ),
     needs=_NEEDS,

@@ -75,7 +75,7 @@ def _fetch(address: str, folder: Path, **named: str) -> Any:
 
 # ---------------------------------------------------------------------- DICOMweb
 def _unchecked_lengths(patch: pytest.MonkeyPatch) -> None:
-    """urllib3 takes what comes, whatever length was told."""
+    """urllib3: enforce_content_length"""
     import urllib3.response
 
     real = urllib3.response.HTTPResponse.__init__

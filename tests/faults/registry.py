@@ -101,7 +101,7 @@ class Set:
     value: Any
 
     def __call__(self, patch: Patch) -> None:
-        patch.setattr(import_module(self.module), self.name, self.value)
+        patch.setattr(f"{import_module(self.module).__name__}.{self.name}", self.value)
 
 
 class Changed:

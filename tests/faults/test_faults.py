@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
 if os.name != "posix":
     pytest.skip("needs signals and resource limits", allow_module_level=True)
 
-from tests.faults import on_callbacks, on_clocks, on_cohorts, on_files, on_index, on_stores  # noqa: F401  each registers its faults
 from tests.faults.registry import FAULTS, Changed, Fault, Lost, Removal, Scene
+from tests.faults.rooms import ROOMS
+from tests.faults.table import table
 
 PLAIN = [pytest.param(one, id=one.name) for one in FAULTS]
 REMOVED = [pytest.param(one, r, id=f"{one.name} | without: {r.protection}") for one in FAULTS for r in one.removals]
@@ -38,10 +40,20 @@ def test_without_its_protection_the_check_fails(one: Fault, removal: Removal, tm
 
 
 def test_every_fault_has_a_protection_that_can_be_removed():
+    assert {_room(one) for one in FAULTS} == {room.__name__ for room in ROOMS}
     names = [one.name for one in FAULTS]
     assert len(set(names)) == len(names)
     assert [one.name for one in FAULTS if not one.removals] == []
     assert all(removal.seen and removal.removes for one in FAULTS for removal in one.removals)
+
+
+def _room(one: Fault) -> str:
+    return getattr(one.check, "func", one.check).__module__
+
+
+def test_the_page_of_the_documentation_has_them_all():
+    page = Path(__file__).parents[2] / "docs" / "faults.md"
+    assert table() in page.read_text(encoding="utf-8"), "put the output of 'python -m tests.faults' there"
 
 
 def test_a_protection_that_is_not_there_cannot_be_removed(monkeypatch):

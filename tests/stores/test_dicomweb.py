@@ -37,13 +37,6 @@ def test_volume(ct, seg):
         assert len(archive.instances) == 7
 
 
-def test_a_server_that_drops_connections_and_answers_half(ct):
-    with dicomweb_server(files_of(ct)) as (root, archive):
-        archive.failures = ["drop", "half", "503", "", "half", "drop", "429", "half"]
-        there = dml.read_volume(address_of(root, ct))
-    np.testing.assert_array_equal(there.array, dml.read_volume(ct).array)
-
-
 def test_a_server_that_never_answers_whole(ct):
     with dicomweb_server(files_of(ct)) as (root, archive):
         archive.failures = ["half"] * 500
@@ -104,24 +97,6 @@ def test_fetch_goes_on_where_it_was(ct, tmp_path):
         assert fetch(address_of(root, ct), target).new == 1
         assert sum("/instances/" in path for _, path, _ in archive.requests) == 1
     np.testing.assert_array_equal(dml.read_volume(target).array, dml.read_volume(ct).array)
-
-
-def test_half_an_instance_whose_length_is_right_is_not_kept(ct, tmp_path):
-    with dicomweb_server(files_of(ct)) as (root, archive):
-        archive.failures = ["", "", *["cut"] * 6]
-        assert fetch(address_of(root, ct), tmp_path / "copy").new == 6
-        archive.failures = ["", "", *["cut"] * 500]
-        with pytest.raises(dml.StoreError, match="without its end"):
-            fetch(address_of(root, ct), tmp_path / "none")
-    np.testing.assert_array_equal(dml.read_volume(tmp_path / "copy").array, dml.read_volume(ct).array)
-    assert list((tmp_path / "none").iterdir()) == []
-
-
-def test_a_slide_of_which_half_the_metadata_came_is_asked_for_again(slide):
-    with dicomweb_server(files_of(slide)) as (root, archive):
-        archive.failures = ["", "", "fewer", "fewer"]
-        there = dml.open_slide(address_of(root, slide))
-        assert [level.shape for level in there.levels] == [level.shape for level in dml.open_slide(slide).levels]
 
 
 def test_one_instance_that_cannot_be_had_does_not_keep_back_the_rest(ct, tmp_path):

@@ -33,14 +33,6 @@ def test_send(ct, peer, tmp_path):
     assert len(state.stored) == 6
 
 
-def test_a_broken_association_goes_on_where_it_was(ct, peer):
-    state, address = peer
-    state.abort_after = 3
-    outcomes = list(send(sorted(ct.iterdir()), address))
-    assert all(o.ok for o in outcomes) and len(outcomes) == 6
-    assert len(set(state.stored)) == 6
-
-
 def test_refusals(ct, peer):
     state, address = peer
     state.status = 0xA700
@@ -72,20 +64,6 @@ def test_fetch(ct, peer, tmp_path):
     done.files[0].unlink()
     assert fetch(address, tmp_path / "copy", study=study).new == 1
     assert fetch(address, tmp_path / "copy", study=study).new == 0
-
-
-def test_a_fetch_that_breaks_off_asks_again(ct, peer, tmp_path):
-    state, address = peer
-    state.files, state.breaks = sorted(ct.iterdir()), [2, 0, 4]
-    study = str(pydicom.dcmread(state.files[0]).StudyInstanceUID)
-    done = fetch(address, tmp_path / "copy", study=study)
-    assert done.new == 6 and not done.problems and state.breaks == []
-    state.breaks = [3] * 4
-    some = fetch(address, tmp_path / "some", study=study)
-    assert len(some.files) == 3 and "C-GET" in some.problems[0] and len(some.problems) == 4
-    state.breaks = [0] * 3
-    with pytest.raises(dml.StoreError, match="C-GET"):
-        fetch(address, tmp_path / "none", study=study)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 
 import dicom_ml as dml
 from dicom_ml.stores import open_store
-from dicom_ml.stores.remote import RemoteFile
 from dicom_ml.stores.transfer import fetch
 from tests.reading.slides import _make as make
 from tests.stores.servers import JPEG, s3_server
@@ -83,12 +82,6 @@ def test_in_processes_of_a_loader(slide, tmp_path):
         subprocess.run([sys.executable, script, address, str(slide)], check=True, timeout=60)
 
 
-def test_a_store_that_is_busy_is_asked_again(ct):
-    with s3_server(ct) as (address, bucket):
-        bucket.failures = ["503", "", "503", "503"]
-        assert dml.read_volume(address).shape == (6, 20, 24)
-
-
 def test_a_store_that_refuses_says_so(ct):
     with s3_server(ct) as (address, bucket):
         bucket.failures = ["403"] * 9
@@ -109,17 +102,6 @@ def test_half_an_answer_is_never_taken_for_whole(slide):
         except dml.DicomMLError:
             return
         np.testing.assert_array_equal(found, here.read_region((0, 0), (64, 48)))
-
-
-def test_a_file_that_shrinks(tmp_path):
-    (tmp_path / "a").write_bytes(bytes(200_000))
-    store = open_store(tmp_path.as_uri())
-    file = RemoteFile(store, "a", 200_000)
-    file.need(0, 10)
-    assert file.fetched < 200_000
-    (tmp_path / "a").write_bytes(bytes(1000))
-    with pytest.raises(dml.StoreError, match="changed since"):
-        file.need(150_000, 10)
 
 
 def test_fetch_goes_on_where_it_was(ct, tmp_path):
