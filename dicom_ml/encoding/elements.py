@@ -194,7 +194,7 @@ class FileView:
         if place is None:
             return ""
         _, offset, length = place
-        return bytes(self.data[offset : offset + length]).decode("latin-1").rstrip("\0 ").lstrip(" ")
+        return str(self.data[offset : offset + length], "latin-1").rstrip("\0 ").lstrip(" ")
 
     def raw(self, tag: int) -> bytes | None:
         """Value bytes of a top-level element; None where absent."""

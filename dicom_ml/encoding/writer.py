@@ -112,6 +112,10 @@ def file_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
 class _WholeFile(io.FileIO):
     """An unbuffered file that writes all it is given: where a disk fills up, a raw file takes a part and is silent."""
 
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "w+b")
+        self.name = str(path)
+
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         total = len(view)
@@ -140,7 +144,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary, held = begin_half(target)
     try:
-        with _WholeFile(temporary, "w+b", opener=lambda *_: os.dup(held)) as file:
+        with _WholeFile(os.dup(held), temporary) as file:
             yield file
         inspect = inspector.get()
         if inspect is not None:

@@ -26,6 +26,8 @@ from dicom_ml.reading.values import ValueMap
 
 __all__ = ["PlaneJob", "check_pixels", "read_planes", "same_pixels", "stored_dtype"]
 
+#: Memory that one thread fills before it looks for other work; a huge page has 2 MiB.
+_RUN_BYTES, _LONGEST_RUN = 1 << 23, 64
 _DIRECT = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 
 
@@ -261,7 +263,28 @@ def read_planes(jobs: Sequence[PlaneJob], out: npt.NDArray[Any], threads: int | 
         If a frame cannot be decoded.
     """
     reader = _Reader(out)
+
+    def read(run: range) -> None:
+        for number in run:
+            reader(jobs[number])
+
     try:
-        parallel_for(reader, jobs, threads if out.size > 1 << 18 else 1)
+        parallel_for(read, _runs(len(jobs), out[:1].nbytes), threads if out.size > 1 << 18 else 1)
     finally:
         reader.close()
+
+
+def _runs(count: int, plane_bytes: int) -> list[range]:
+    """Neighbouring planes that one thread reads.
+
+    Threads that fill one huge page of fresh memory get in each other's way. Towards the end runs become shorter, so
+    that all threads end together.
+    """
+    runs: list[range] = []
+    longest = max(1, min(_RUN_BYTES // max(plane_bytes, 1), _LONGEST_RUN))
+    start = 0
+    while start < count:
+        length = max(1, min(longest, (count - start) // 16))
+        runs.append(range(start, start + length))
+        start += length
+    return runs
