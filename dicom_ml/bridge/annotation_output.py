@@ -117,7 +117,7 @@ class AnnotationOutput(NamedResults):
         What becomes of items that several tiles found; see :mod:`dicom_ml.bridge.duplicates`.
     keys : tuple of 3
         How boxes, labels and scores are called.
-    filename : str
+    filename : str, optional
         Template; see :class:`dicom_ml.bridge.results.NamedResults`.
     options : mapping
         Further arguments of :meth:`Annotations.from_groups`.
@@ -125,6 +125,7 @@ class AnnotationOutput(NamedResults):
         Settings of the caller that change the result.
     """
 
+    ending = "ann"
     classes: Any
     algorithm: Algorithm | None = None
     graphic: str = "auto"
@@ -139,7 +140,7 @@ class AnnotationOutput(NamedResults):
     duplicates: str = "core"
     overlap: float = 0.5
     keys: tuple[str | None, str | None, str | None] = (None, None, None)
-    filename: str = "{series}_{digest}.ann.dcm"
+    filename: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 

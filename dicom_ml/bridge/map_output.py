@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from dicom_ml.bridge.output import MISMATCHES, as_algorithm, place_on_source
 from dicom_ml.bridge.results import NamedResults, Written, plain
 from dicom_ml.errors import EncodingError
-from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.parametric_map import ParametricMap, Quantity
 from dicom_ml.objects.parametric_map.tiled import MapStream
 from dicom_ml.source import SourceSeries, as_source
@@ -73,7 +72,7 @@ class ParametricMapOutput(NamedResults):
         Of maps of integers only.
     on_mismatch : {"error", "own-grid", "resample"}
         See :func:`dicom_ml.bridge.output.place_on_source`.
-    filename : str
+    filename : str, optional
         Template; see :class:`dicom_ml.bridge.results.NamedResults`.
     options : mapping
         Further arguments of :meth:`ParametricMap.from_array`.
@@ -81,20 +80,24 @@ class ParametricMapOutput(NamedResults):
         Settings of the caller that change the result.
     """
 
+    ending = "pm"
     quantities: tuple[Quantity, ...]
-    channels: tuple[int, ...] | None = None
-    algorithm: Algorithm | None = None
+    channels: Sequence[int] | None = None
+    algorithm: Any = None
     dtype: str | None = None
-    value_range: tuple[float, float] | None = None
+    value_range: Sequence[float] | None = None
     compression: str | None = None
     on_mismatch: str = "error"
-    filename: str = "{series}_{digest}.pm.dcm"
+    filename: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quantities", as_quantities(list(self.quantities)))
         object.__setattr__(self, "algorithm", as_algorithm(self.algorithm))
+        if self.value_range is not None:
+            low, high = self.value_range
+            object.__setattr__(self, "value_range", (float(low), float(high)))
         if self.channels is not None:
             object.__setattr__(self, "channels", tuple(int(c) for c in self.channels))
             if len(self.channels) != len(self.quantities):

@@ -279,7 +279,7 @@ class SegmentationOutput(NamedResults):
         As in :meth:`Segmentation.save`.
     on_mismatch : {"error", "own-grid", "resample"}
         See :func:`place_on_source`.
-    filename : str
+    filename : str, optional
         Template of file names. Fields: ``{series}`` and ``{study}`` (UIDs of the source), ``{sop}`` (SOP Instance
         UID of the result), ``{digest}`` (eight hexadecimal digits that stand for source, settings and model),
         ``{algorithm}`` (name of the first segment's algorithm). Nothing else of a header reaches a file name.
@@ -289,11 +289,12 @@ class SegmentationOutput(NamedResults):
         Settings of the caller that change the result, such as a threshold: they take part in the UIDs.
     """
 
+    ending = "seg"
     segments: tuple[Segment, ...]
     kind: str = "binary"
     compression: str | None = None
     on_mismatch: str = "error"
-    filename: str = "{series}_{digest}.seg.dcm"
+    filename: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -119,7 +119,7 @@ class ReportOutput(NamedResults):
     algorithm : Algorithm or mapping
     site : code, Site or sequence of these, optional
         Where findings lie.
-    filename : str
+    filename : str, optional
         Template; see :class:`dicom_ml.bridge.results.NamedResults`.
     options : mapping
         Further arguments of :class:`dicom_ml.Report`, such as ``coordinates`` or ``procedure``.
@@ -127,9 +127,10 @@ class ReportOutput(NamedResults):
         Settings of the caller that change the result.
     """
 
+    ending = "sr"
     algorithm: Algorithm | None = None
     site: Any = None
-    filename: str = "{series}_{digest}.sr.dcm"
+    filename: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 

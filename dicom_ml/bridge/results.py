@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.encoding.untrusted import dcmread
@@ -46,10 +46,13 @@ class NamedResults(ABC):
 
     ``filename`` is a template of file names. Fields: ``{series}`` and ``{study}`` (UIDs of the source), ``{sop}`` (SOP
     Instance UID of the result), ``{digest}`` (eight hexadecimal digits that stand for source, settings and model),
-    ``{algorithm}`` (name of the algorithm). Nothing else of a header reaches a file name.
+    ``{algorithm}`` (name of the algorithm). Nothing else of a header reaches a file name. Without one, series, digest
+    and :attr:`ending` make the name.
     """
 
-    filename: str
+    filename: str | None
+    #: What usual names end with, before ``.dcm``.
+    ending: ClassVar[str]
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
@@ -61,7 +64,9 @@ class NamedResults(ABC):
         """Name of the algorithm, for file names."""
 
     def check_filename(self) -> None:
-        """Refuse a template with other fields, or one that leaves the folder."""
+        """Settle the template; refuse one with other fields, or one that leaves the folder."""
+        if self.filename is None:
+            object.__setattr__(self, "filename", f"{{series}}_{{digest}}.{self.ending}.dcm")
         try:
             name = self._name("1", "1", "1", "0")
         except (KeyError, IndexError, ValueError) as error:
@@ -91,7 +96,7 @@ class NamedResults(ABC):
         return Path(folder) / self._name(source.series_instance_uid, source.study_instance_uid, sop, identity[:8])
 
     def _name(self, series: str, study: str, sop: str, digest: str) -> str:
-        return self.filename.format(
+        return str(self.filename).format(
             series=_safe(series),
             study=_safe(study),
             sop=_safe(sop),

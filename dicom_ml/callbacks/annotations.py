@@ -108,7 +108,6 @@ class AnnotationWriter(ResultWriter):
         **options: Any,
     ) -> None:
         keys = (box_key, label_key, score_key)
-        named = {} if filename is None else {"filename": filename}
         settings: dict[str, Any] = {} if key is None else {"key": key}
         if any(keys):
             settings["keys"] = keys
@@ -127,9 +126,9 @@ class AnnotationWriter(ResultWriter):
             duplicates,
             overlap,
             keys,
-            options=options,
-            settings=settings,
-            **named,
+            filename,
+            options,
+            settings,
         )
         super().__init__(
             output_dir,

@@ -8,7 +8,6 @@ from typing import Any
 
 from dicom_ml.bridge.decision import Decision
 from dicom_ml.bridge.map_output import ParametricMapOutput, as_quantities
-from dicom_ml.bridge.output import as_algorithm
 from dicom_ml.callbacks.writer import ResultWriter
 
 __all__ = ["ParametricMapWriter"]
@@ -84,17 +83,17 @@ class ParametricMapWriter(ResultWriter):
         settings: dict[str, Any] = {"activation": activation, "nearest": nearest_interp}
         if key is not None:
             settings["key"] = key
-        named = {} if filename is None else {"filename": filename}
-        facts: dict[str, Any] = {"options": options, "settings": settings, **named}
         output = ParametricMapOutput(
             as_quantities(quantity, unit),
-            None if channels is None else tuple(channels),
-            as_algorithm(algorithm),
+            channels,
+            algorithm,
             dtype,
-            None if value_range is None else (float(value_range[0]), float(value_range[1])),
+            value_range,
             compression,
             on_mismatch,
-            **facts,
+            filename,
+            options,
+            settings,
         )
         super().__init__(
             output_dir,

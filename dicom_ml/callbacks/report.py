@@ -116,9 +116,7 @@ class ReportWriter(ResultWriter):
     ) -> None:
         named = {"key": key, "box_key": box_key, "label_key": label_key, "score_key": score_key}
         settings: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-        common: dict[str, Any] = {"algorithm": algorithm, "site": site, "options": options}
-        if filename is not None:
-            common["filename"] = filename
+        common: dict[str, Any] = {"algorithm": algorithm, "site": site, "filename": filename, "options": options}
         output: DetectionOutput | ClassificationOutput
         if kind == "detections":
             output = DetectionOutput(

@@ -118,11 +118,10 @@ class SegmentationWriter(ResultWriter):
         settings = {"activation": activation, "decide": decide, "threshold": threshold, "nearest": nearest_interp}
         if key is not None:
             settings["key"] = key
-        named = {} if filename is None else {"filename": filename}
-        facts: dict[str, Any] = {"options": options, "settings": settings, **named}
+        made = as_segments(segments, algorithm)
         super().__init__(
             output_dir,
-            SegmentationOutput(as_segments(segments, algorithm), kind, compression, on_mismatch, **facts),
+            SegmentationOutput(made, kind, compression, on_mismatch, filename, options, settings),
             Decision(activation, decide, threshold),
             key=key,
             image_key=image_key,

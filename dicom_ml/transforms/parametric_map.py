@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from monai.config import KeysCollection
 
 from dicom_ml.bridge.map_output import ParametricMapOutput, as_quantities
-from dicom_ml.bridge.output import as_algorithm
 from dicom_ml.transforms.saving import GridSaver, GridSaverd
 
 __all__ = ["SaveParametricMap", "SaveParametricMapD", "SaveParametricMapDict", "SaveParametricMapd"]
@@ -71,17 +69,17 @@ class SaveParametricMap(GridSaver):
         model: str = "",
         **options: Any,
     ) -> None:
-        output = ParametricMapOutput(
+        self.output = ParametricMapOutput(
             as_quantities(quantity, unit),
-            None if channels is None else tuple(channels),
-            as_algorithm(algorithm),
+            channels,
+            algorithm,
             dtype,
-            None if value_range is None else (float(value_range[0]), float(value_range[1])),
+            value_range,
             compression,
             on_mismatch,
-            options=options,
+            filename,
+            options,
         )
-        self.output = output if filename is None else replace(output, filename=filename)
         self.output_dir = os.fspath(output_dir)
         self.model = model
 

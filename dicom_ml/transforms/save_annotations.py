@@ -98,9 +98,9 @@ class SaveAnnotations(Transform):
             duplicates,
             overlap,
             keys,
-            options=options,
-            settings={"keys": keys} if any(keys) else {},
-            **({} if filename is None else {"filename": filename}),
+            filename,
+            options,
+            {"keys": keys} if any(keys) else {},
         )
         self.level = int(level)
         self.output_dir = os.fspath(output_dir)

@@ -103,9 +103,7 @@ class SaveReport(Transform):
         model: str = "",
         **options: Any,
     ) -> None:
-        common: dict[str, Any] = {"algorithm": algorithm, "site": site, "options": options}
-        if filename is not None:
-            common["filename"] = filename
+        common: dict[str, Any] = {"algorithm": algorithm, "site": site, "filename": filename, "options": options}
         if activation is not None:
             common["settings"] = {"activation": activation}
         self.output: ReportOutput

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -239,8 +238,8 @@ class SaveSegmentation(GridSaver):
         model: str = "",
         **options: Any,
     ) -> None:
-        output = SegmentationOutput(as_segments(segments, algorithm), kind, compression, on_mismatch, options=options)
-        self.output = output if filename is None else replace(output, filename=filename)
+        made = as_segments(segments, algorithm)
+        self.output = SegmentationOutput(made, kind, compression, on_mismatch, filename, options)
         self.output_dir = os.fspath(output_dir)
         self.model = model
 
