@@ -16,6 +16,7 @@ from dicom_ml.objects.derived import (
     add_dimensions,
     add_series,
     copied_dataset,
+    date_time,
     declare_characters,
     number_string,
     plane_groups,
@@ -119,7 +120,7 @@ def _add_equipment(ds: Dataset, provenance: Provenance, description: Description
         item.Manufacturer = (algorithm.source or description.manufacturer)[:64]
         item.ManufacturerModelName = algorithm.name
         item.SoftwareVersions = algorithm.version
-        item.ContributionDateTime = description.created.strftime("%Y%m%d%H%M%S.%f%z")
+        item.ContributionDateTime = date_time(description.created)
         item.ContributionDescription = algorithm.family.meaning
         ds.ContributingEquipmentSequence = [item]
 
