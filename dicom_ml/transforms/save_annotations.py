@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from monai.config import KeysCollection
@@ -18,7 +17,7 @@ from dicom_ml.bridge.tile_gathering import TileGathering, is_tile, tell_empty
 from dicom_ml.bridge.tiles import TileGrid
 from dicom_ml.errors import DicomMLError, EncodingError
 from dicom_ml.source import SourceSeries, as_source
-from dicom_ml.transforms.saving import saved_meta
+from dicom_ml.transforms.saving import saved_meta, savers_of
 
 __all__ = ["SaveAnnotations", "SaveAnnotationsD", "SaveAnnotationsDict", "SaveAnnotationsd"]
 
@@ -207,13 +206,7 @@ class SaveAnnotationsd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.on = on
-        self._savers: dict[Hashable, SaveAnnotations] = {}
-        for key in self.keys:
-            saver = SaveAnnotations(classes, output_dir, **options)
-            if len(self.keys) > 1:
-                # two predictions of one image are two results, with UIDs and names of their own
-                saver.output = replace(saver.output, settings={**saver.output.settings, "key": str(key)})
-            self._savers[key] = saver
+        self._savers = savers_of(self.keys, lambda: SaveAnnotations(classes, output_dir, **options))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from monai.config import KeysCollection
@@ -20,6 +19,7 @@ from dicom_ml.bridge.results import Written
 from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of, torch
 from dicom_ml.bridge.tile_gathering import TileGathering, is_tile
 from dicom_ml.errors import EncodingError
+from dicom_ml.transforms.saving import savers_of
 
 __all__ = ["SaveReport", "SaveReportD", "SaveReportDict", "SaveReportd"]
 
@@ -231,13 +231,7 @@ class SaveReportd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         self.on = on
         self.names = (box_key, label_key, score_key)
-        self._savers = {}
-        for key in self.keys:
-            saver = SaveReport(output_dir, kind, **options)
-            if len(self.keys) > 1:
-                # two predictions of one image are two results, with UIDs and names of their own
-                saver.output = replace(saver.output, settings={**saver.output.settings, "key": str(key)})
-            self._savers[key] = saver
+        self._savers = savers_of(self.keys, lambda: SaveReport(output_dir, kind, **options))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from monai.config import KeysCollection
 from monai.transforms.transform import MapTransform, Transform
@@ -15,9 +15,16 @@ from dicom_ml.bridge.results import Written
 from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of, prediction_array
 from dicom_ml.errors import EncodingError, GeometryError
 
-__all__ = ["SAVED_TO", "GridSaver", "GridSaverd", "borrowed_source", "saved_meta"]
+__all__ = ["SAVED_TO", "GridSaver", "GridSaverd", "borrowed_source", "saved_meta", "savers_of"]
 
 SAVED_TO = str(MetaKeys.SAVED_TO.value)
+
+
+class Saver(Protocol):
+    output: Any
+
+
+S = TypeVar("S", bound=Saver)
 
 
 class GridSaver(Transform):
@@ -73,13 +80,7 @@ class GridSaverd(MapTransform):
     def __init__(self, keys: KeysCollection, make: Callable[[], Any], on: str, allow_missing_keys: bool) -> None:
         super().__init__(keys, allow_missing_keys)
         self.on = on
-        self._savers = {}
-        for key in self.keys:
-            saver = make()
-            if len(self.keys) > 1:
-                # two predictions of one image are two results, with UIDs and names of their own
-                saver.output = replace(saver.output, settings={"key": str(key)})
-            self._savers[key] = saver
+        self._savers = savers_of(self.keys, make)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -91,6 +92,16 @@ class GridSaverd(MapTransform):
             beside = d.setdefault(PostFix.meta(str(key)), {}) if getattr(pred, "meta", None) is None else pred.meta
             beside.update(saved_meta(written))
         return d
+
+
+def savers_of(keys: Sequence[Hashable], make: Callable[[], S]) -> dict[Hashable, S]:
+    """A saver for each key: two predictions of one image are two results, with UIDs and names of their own."""
+    savers = {key: make() for key in keys}
+    if len(savers) > 1:
+        for key, saver in savers.items():
+            output: Any = saver.output
+            saver.output = replace(output, settings={**output.settings, "key": str(key)})
+    return savers
 
 
 def saved_meta(written: Written) -> dict[str, str]:
