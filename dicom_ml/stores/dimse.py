@@ -15,7 +15,7 @@ import pydicom
 
 from dicom_ml.encoding.limits import ANSWER, FOUND, PATIENCE
 from dicom_ml.encoding.untrusted import check_inflates, dcmread
-from dicom_ml.errors import MissingPackageError, StoreError
+from dicom_ml.errors import FileError, MissingPackageError, StoreError
 from dicom_ml.stores.dicomweb import Sent
 
 __all__ = ["Node", "parse_node"]
@@ -206,21 +206,22 @@ class Node:
         came = 0
         problems: list[Exception] = []
         limit = FOUND.value if most is None else most
+        wire = _Wire()
 
         def store(event: Any) -> int:
             nonlocal came
             if came + len(problems) >= limit:
-                problems.append(StoreError(f"{self} sends more than the {limit} instances that may come by C-GET"))
-                event.assoc.abort()
+                wire.problem = f"it sends more than the {limit} instances that may come"
                 return 0xA700
             try:
                 if str(event.context.transfer_syntax) == _DEFLATED:
+                    event.request.DataSet.seek(0)
                     check_inflates(event.request.DataSet, f"instance of {series or study}")
                 dataset = event.dataset
                 dataset.file_meta = event.file_meta
                 keep(dataset)
             except Exception as error:  # the node has to be answered whatever happened here
-                problems.append(error)
+                problems.append(StoreError(str(error)) if type(error) is FileError else error)
                 return 0xA700
             came += 1
             return 0x0000
@@ -230,7 +231,6 @@ class Node:
         roles = [pynetdicom.build_role(uid, scp_role=True) for uid, _ in storage]
         contexts = [(_STUDY_ROOT_GET, _PLAIN), *storage]
         handlers = [(pynetdicom.evt.EVT_C_STORE, store)]
-        wire = _Wire()
         with self._association(contexts, roles=roles, handlers=handlers, wire=wire) as association:
             last: Any = None
             for status, _ in association.send_c_get(query, _STUDY_ROOT_GET):
@@ -279,7 +279,7 @@ class _Wire:
     Attributes
     ----------
     problem : str
-        Why the connection was broken off; empty where it was not.
+        Why the connection is broken off; empty where it is not. May be set.
     """
 
     def __init__(self) -> None:
@@ -293,6 +293,8 @@ class _Wire:
         receive, plain = transport.recv, transport.socket
 
         def unit(size: int) -> bytearray:
+            if self.problem:
+                self._break(self.problem)
             if size > _LARGEST_UNIT:
                 self._break(f"it announces a message unit of {size} bytes, where {_LARGEST_UNIT} are the most")
             self._since, self._unit = time.monotonic(), 0

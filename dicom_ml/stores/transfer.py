@@ -23,7 +23,7 @@ __all__ = ["Fetched", "fetch", "send"]
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")
 _CONNECTIONS = 4
 #: Instances that a node may send twice, or unasked, before it is stopped.
-_SOME_MORE = 100
+_SOME_MORE = 10
 #: How often a node is asked for a series of which nothing more comes.
 _ATTEMPTS = 3
 
