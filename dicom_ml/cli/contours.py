@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dicom_ml.cli.nifti import save_nifti
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.structure_set import RegionOfInterest, StructureSet, read_structure_set
 from dicom_ml.reading import Volume, read_volume
@@ -87,5 +88,4 @@ def _stem(region: RegionOfInterest) -> str:
 
 
 def _save(array: Any, volume: Volume, path: Path) -> Path:
-    Volume(array, volume.affine).to_nibabel().to_filename(str(path))
-    return path
+    return save_nifti(Volume(array, volume.affine), path)

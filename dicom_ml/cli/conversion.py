@@ -13,6 +13,7 @@ import numpy.typing as npt
 from dicom_ml.bridge.output import as_segments
 from dicom_ml.cli.contours import from_contours
 from dicom_ml.cli.matrices import from_matrix, read_picture
+from dicom_ml.cli.nifti import save_nifti
 from dicom_ml.cli.reports import is_report
 from dicom_ml.cli.slides import is_slide, sop_class_of
 from dicom_ml.cli.tables import FEATURES, TABLES, from_annotations, from_report, to_annotations
@@ -58,7 +59,7 @@ def convert(args: argparse.Namespace) -> list[Path]:
         return _from_map(args)
     _need_nifti_name(args.output)
     volume = read_volume(args.input, series_uid=args.series_uid)
-    return [_save_nifti(volume, args.output)]
+    return [save_nifti(volume, args.output)]
 
 
 # ---------------------------------------------------------------------- DICOM to NIfTI
@@ -72,7 +73,7 @@ def _from_segmentation(args: argparse.Namespace) -> list[Path]:
     if not args.split:
         _need_nifti_name(args.output)
         labels = seg.label_map(overlap=args.overlap, **place)
-        return [_save_nifti(Volume(labels, grid.affine), args.output)]
+        return [save_nifti(Volume(labels, grid.affine), args.output)]
     from tqdm import tqdm
 
     out: list[Path] = []
@@ -80,7 +81,7 @@ def _from_segmentation(args: argparse.Namespace) -> list[Path]:
         mask = seg.channels(segments=[segment.number], **place)[0]
         stored: npt.NDArray[Any] = mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
         stem = re.sub(r"[^\w.-]+", "_", segment.label).strip("_.") or "segment"
-        out.append(_save_nifti(Volume(stored, grid.affine), args.output / f"{segment.number:03d}_{stem}.nii.gz"))
+        out.append(save_nifti(Volume(stored, grid.affine), args.output / f"{segment.number:03d}_{stem}.nii.gz"))
     return out
 
 
@@ -95,19 +96,12 @@ def _from_map(args: argparse.Namespace) -> list[Path]:
     if len(pm.quantities) > 1:
         raise EncodingError(f"the map has {len(pm.quantities)} quantities; NIfTI holds one")
     values = pm.array(on=on, resample=on is not None and pm.grid.align(grid) is None)
-    return [_save_nifti(Volume(values, grid.affine), args.output)]
+    return [save_nifti(Volume(values, grid.affine), args.output)]
 
 
 def _need_nifti_name(path: Path) -> None:
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise EncodingError(f"DICOM is converted to NIfTI: OUTPUT ends in .nii or .nii.gz, found {path.name}")
-
-
-def _save_nifti(volume: Volume, path: Path) -> Path:
-    image = volume.to_nibabel()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.to_filename(str(path))
-    return path
 
 
 # ---------------------------------------------------------------------- label maps to DICOM

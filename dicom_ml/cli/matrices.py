@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import EncodingError, FileError, MissingPackageError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.parametric_map import ParametricMap
@@ -86,7 +87,6 @@ def _save_tiff(path: Path, read: Any, grid: Grid, channels: int, dtype: np.dtype
                     whole[: part.shape[0], : part.shape[1]] = part
                     yield whole
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "axes": "CYX",
         "Channel": {"Name": names},
@@ -95,7 +95,8 @@ def _save_tiff(path: Path, read: Any, grid: Grid, channels: int, dtype: np.dtype
         "PhysicalSizeY": grid.spacing[1] * 1000,
         "PhysicalSizeYUnit": "µm",
     }
-    with tifffile.TiffWriter(path, ome=True, bigtiff=rows * columns * channels * dtype.itemsize > 1 << 31) as writer:
+    big = rows * columns * channels * dtype.itemsize > 1 << 31
+    with atomic_file(path) as file, tifffile.TiffWriter(file, ome=True, bigtiff=big) as writer:
         writer.write(
             tiles(),
             shape=(channels, rows, columns),

@@ -11,6 +11,8 @@ ROOT = Path(dicom_ml.__file__).parent
 
 #: Calls that write to a path, wherever they stand.
 _WRITERS = {"write_text", "write_bytes", "copyfile", "copy2", "copytree", "savefig", "tofile"}
+#: Writers of other packages, which take a path or a file.
+_LIBRARIES = {"to_filename", "imwrite", "WriteImage", "TiffWriter", "ParquetWriter"}
 #: Who may, and why that is safe.
 ALLOWED = {
     ("encoding/writer.py", "os.replace"): "atomic_file itself",
@@ -37,6 +39,9 @@ def _writes(path: Path) -> list[str]:
                 found.append(name)
         elif name in ("os.replace", "os.rename", "shutil.move") or last in _WRITERS:
             found.append(name)
+        elif last in _LIBRARIES:
+            if not node.args or ast.unparse(node.args[0]) not in ("file", "handle", "buffer"):
+                found.append(name)
         elif last in ("dcmwrite", "save_as") or name in ("np.save", "np.savez", "torch.save", "json.dump"):
             target = node.args[0] if last in ("dcmwrite", "save_as") else node.args[1]
             if ast.unparse(target) not in ("buffer", "buffered", "file"):
