@@ -64,7 +64,8 @@ for _name in WRITERS:
             without("writing on until all is written", _PARTLY, seen="half a file of"),
             without("removing what failed", _LEFT, seen="left behind"),
         ]
-    fault(f"disk full: {_name}", *_removals, name=_name)(_disk_full)
+    _packages = ("nibabel",) if _name == "NIfTI" else ()
+    fault(f"disk full: {_name}", *_removals, needs=_packages, name=_name)(_disk_full)
 
 
 def _killed(scene: Scene, name: str) -> None:

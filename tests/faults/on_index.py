@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -321,6 +323,35 @@ def killed_between(scene: Scene) -> None:
     with _scan(root) as index:
         holds(_found(index) == 4, f"the next scan finds {_found(index)} of 4 files")
         holds(index.last_scan == {"read": 1, "unchanged": 3, "removed": 0}, f"it begins anew: {index.last_scan}")
+
+
+def _scan_kept(root: Path) -> None:
+    dml.scan(root, root.parent / "archive.index", workers=1)
+
+
+@fault(
+    "an index that may not be written to",
+    without(
+        "what the database says becomes an error that tells the file",
+        Changed(database.Database.writable, ("except sqlite3.Error as error:", "except ZeroDivisionError as error:")),
+        seen="it is not told",
+    ),
+)
+def index_read_only(scene: Scene) -> None:
+    """Root may write everywhere, so that the test gives up its rights where it has them."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        root = _archive(Scene(Path(name), scene.removal))
+        _scan(root).close()
+        path = root.parent / "archive.index"
+        before = path.read_bytes()
+        path.chmod(0o444)
+        _rewrite(_file(root), "version 2")
+        root.parent.chmod(0o555)
+        ended = scene.apart(_scan_kept, root, as_nobody=True)
+        root.parent.chmod(0o755)
+        holds(path.read_bytes() == before, "the index is another")
+        holds(re.search(f"^FileError.*{path}.*cannot be written", ended.error), f"it is not told, but: {ended.error}")
 
 
 def _scan_in_ones(root: Path) -> None:

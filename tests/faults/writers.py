@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import dicom_ml as dml
+from dicom_ml.cli.nifti import save_nifti
 from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.objects.report import Status, Verification
 from dicom_ml.phantom import axial_affine, write_ct_series
@@ -64,6 +65,10 @@ def _report(source: Path, target: Path, **options: Any) -> None:
     dml.Report(source=dml.read_volume(source), algorithm=made_by, groups=groups, **options).save(target)
 
 
+def _nifti(source: Path, target: Path) -> None:
+    save_nifti(dml.read_volume(source), target)
+
+
 def _series(source: Path, target: Path) -> None:
     """A phantom's slice stands for all files that :func:`atomic_file` writes at once."""
     content = sorted(source.iterdir())[0].read_bytes()
@@ -85,6 +90,7 @@ WRITERS: dict[str, Callable[[Path, Path], None]] = {
     "report": _report,
     "verified report": _verified,
     "page": _page,
+    "NIfTI": _nifti,
     "any file": _series,
 }
 
@@ -95,6 +101,8 @@ def read_back(name: str, path: Path, source: Path) -> None:
         np.testing.assert_array_equal(dml.read_segmentation(path).label_map(on=dml.read_volume(source)), _mask())
     elif name == "parametric map":
         assert np.isfinite(dml.read_parametric_map(path).array).all()
+    elif name == "NIfTI":
+        assert path.stat().st_size == 352 + int(np.prod(SHAPE)) * 4
     elif name == "page":
         assert path.read_text().rstrip().endswith("</html>")
     elif "report" in name:
