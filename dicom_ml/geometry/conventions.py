@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from dicom_ml.geometry.planes import FloatArray
 
 from dicom_ml.errors import GeometryError
+from dicom_ml.geometry.planes import FloatArray
 
 __all__ = ["from_monai", "lps_to_ras", "monai_affine", "to_monai"]
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from dicom_ml.geometry.planes import ORIENTATION_TOLERANCE, FloatArray
 
 from dicom_ml.errors import GeometryError
+from dicom_ml.geometry.planes import ORIENTATION_TOLERANCE, FloatArray
 
 __all__ = ["Alignment", "Grid"]
 

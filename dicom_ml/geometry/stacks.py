@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from dicom_ml.geometry.planes import FloatArray, unit_orientation
 
 from dicom_ml.errors import GeometryError
+from dicom_ml.geometry.planes import FloatArray, unit_orientation
 
 __all__ = ["PlaneStack", "stack_planes"]
 
