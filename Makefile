@@ -52,7 +52,7 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks --json $(BENCH_OUT)/bench.json --html $(BENCH_OUT)/bench.html $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks --output $(BENCH_OUT) $(BENCH_ARGS)
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)

@@ -17,7 +17,7 @@ from benchmarks.cache import Cache, default_folder
 from benchmarks.measure import RowResult, Settings, default_scratch, measure
 from benchmarks.processes import Hatcheries
 from benchmarks.record import Record
-from benchmarks.registry import FLOOR, Row, Size, load_rows
+from benchmarks.registry import FLOOR, NAMED_SIZES, Row, Size, load_rows
 
 
 def _size(text: str) -> Size:
@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "every result is checked, times and memory mean nothing",
     )
     made.add_argument("--runs", type=int, help="runs of each competitor (default: 5)")
+    made.add_argument("--peer-runs", type=int, default=3, help="runs of each peer at most (default: 3)")
     made.add_argument(
         "--slow", type=float, default=5.0, metavar="SECONDS", help="a peer that takes longer runs once (default: 5)"
     )
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--timeout", type=float, help="seconds after which a run is ended (default: 900; --quick: 60)")
     made.add_argument("--json", type=Path, metavar="FILE", help="write every run as JSON")
     made.add_argument("--html", type=Path, metavar="FILE", help="write a page with bars and charts")
+    made.add_argument("--output", type=Path, metavar="FOLDER", help="write both there, named by the size")
     made.add_argument(
         "--resume", action="store_true", help="go on with the run whose rows are in --json; its finished rows stay"
     )
@@ -131,6 +133,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if options.quick:
         options.size = Size.parse("quick")
+    if options.output:
+        name = next((name for name, size in NAMED_SIZES.items() if size == options.size), str(options.size))
+        options.json = options.json or options.output / f"{name}.json"
+        options.html = options.html or options.output / f"{name}.html"
     if options.runs is None:
         options.runs = 1 if options.quick else 5
     if options.runs < 1:
@@ -146,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
             cache=Cache(options.cache),
             scratch=options.scratch,
             timeout=options.timeout or (60.0 if options.quick else 900.0),
+            peer_runs=options.peer_runs,
             slow=options.slow,
             row_seconds=options.row_seconds,
             pythons=dict(options.peer_python),
@@ -173,15 +180,14 @@ def _run(options: argparse.Namespace, rows: dict[str, Row], chosen: list[Row], s
         unlisted = {row.name: row for row in _chosen(rows, ["*"], options.only) if not row.listed}
         for grown in growth.grow(
             unlisted | named,
-            replace(settings, timeout=options.growth_timeout, runs=min(settings.runs, 3), slow=1.0),
+            replace(settings, timeout=options.growth_timeout, runs=min(settings.runs, 3), peer_runs=1),
             [*record.results, *record.known_growth],
         ):
             record.grown = grown
             record.save()
     print(report.text(record.results, machine) + (growth.text(record.grown) if record.grown else ""))
     measured = [*record.results, *(point.result for _, points in record.grown for point in points)]
-    own = [outcome for result in measured for outcome in result.outcomes if outcome.own]
-    return 0 if all(outcome.status in ("ok", "not installed") for outcome in own) else 1
+    return 0 if all(result.right for result in measured) else 1
 
 
 def _measured(rows: list[Row], settings: Settings, at_once: int) -> Iterator[RowResult]:

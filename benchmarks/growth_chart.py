@@ -26,7 +26,9 @@ def charts(grown: Grown, timeout: float | None = None) -> str:
         "grows in proportion, 0 where it does not grow."
     )
     if timeout is not None:
-        said += f" A run that took more than {timeout:g} s was ended; its line stops before."
+        said += (
+            f" A run that took more than {timeout:g} s, imports and check included, was ended; its line stops before."
+        )
     return f"<h2 id='growth'>How cost grows</h2><p class='soft'>{said}</p><div class='charts'>{''.join(drawn)}</div>"
 
 
@@ -46,7 +48,9 @@ def chart(curve: Curve, points: list[Point], colours: dict[str, str]) -> str:
     def y(seconds: float) -> float:
         return bottom - _PLOT * _share(down, seconds)
 
-    why = [f"{name}: {said} at {count:,} {curve.axis}" for name, (count, said) in ended(points).items()]
+    why: dict[str, list[str]] = {}
+    for name, (count, said) in ended(points).items():
+        why.setdefault(f"At {count:,} {curve.axis} {said}", []).append(name)
     legend = -(-len(lines) // _LEGEND_COLUMNS) * _LEGEND_STEP
     height = bottom + _AXIS + legend + 4
     parts = [
@@ -87,7 +91,8 @@ def chart(curve: Curve, points: list[Point], colours: dict[str, str]) -> str:
             f"<circle cx='{left:.0f}' cy='{middle}' r='4' fill='{colour}'/>"
             f"<text class='soft' x='{left + 8:.0f}' y='{middle + 4}'>{told}</text>"
         )
-    parts.append("</svg>" + "".join(f"<p class='soft'>{escape(one)}</p>" for one in why) + "</figure>")
+    said = (f"<p class='soft'>{escape(what)}: {escape(', '.join(names))}</p>" for what, names in why.items())
+    parts.append(f"</svg>{''.join(said)}</figure>")
     return "".join(parts)
 
 

@@ -31,6 +31,8 @@ class Outcome:
     runs: list[dict[str, Any]] = field(default_factory=list)
     ratio_wall: float | None = None
     ratio_cpu: float | None = None
+    #: Highest memory of its own, inputs included: what the system cannot take back, as it can pages of mapped files.
+    held: int | None = None
 
     @property
     def own(self) -> bool:
@@ -57,7 +59,7 @@ class Outcome:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Outcome:
-        return cls(**{one.name: record[one.name] for one in fields(cls)})
+        return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record})
 
 
 @dataclass
@@ -73,9 +75,14 @@ class RowResult:
     def outcome(self, name: str) -> Outcome | None:
         return next((outcome for outcome in self.outcomes if outcome.name == name), None)
 
+    @property
+    def right(self) -> bool:
+        """Whether the floor and this project did the job, or were not there to do it."""
+        return all(outcome.status in ("ok", "not installed") for outcome in self.outcomes if outcome.own)
+
     def memory_ratio(self, outcome: Outcome) -> float | None:
-        """Peak memory, inputs included, in multiples of the array."""
-        peak = outcome.highest("memory")
+        """Peak memory, inputs included, in multiples of the array; without mapped files, where that was measured."""
+        peak = outcome.highest("memory") if outcome.held is None else outcome.held
         return peak / self.array if peak is not None and self.array else None
 
     def to_json(self) -> dict[str, Any]:
@@ -104,9 +111,10 @@ class RowResult:
 class Settings:
     """How to measure.
 
-    A peer whose run took more than ``slow`` seconds is not run again; rows that say ``long`` are not begun anew when
-    they would take more than ``row_seconds``. With ``shared``, runs are forks of processes that have imported what
-    they need and have not warmed up: what they return is right or wrong as ever, what they cost means nothing.
+    Peers have ``peer_runs``, and one whose run took more than ``slow`` seconds is not run again; rows that say ``long``
+    are not begun anew when they would take more than ``row_seconds``. With ``shared``, runs are forks of processes that
+    have imported what they need and have not warmed up: what they return is right or wrong as ever, what they cost
+    means nothing.
     """
 
     size: Size
@@ -114,6 +122,7 @@ class Settings:
     cache: Cache
     scratch: Path
     timeout: float = 900.0
+    peer_runs: int = 3
     slow: float = 5.0
     row_seconds: float = 60.0
     pythons: Mapping[str, Path] = field(default_factory=dict)
@@ -154,7 +163,7 @@ def measure(row: Row, settings: Settings) -> RowResult:
         for competitor, outcome in zip(row.competitors, outcomes, strict=True):
             if outcome.status in ("failed", "too slow", "not installed"):
                 continue
-            if not outcome.own and (outcome.highest("wall") or 0) > settings.slow:
+            if not outcome.own and (turn >= settings.peer_runs or (outcome.highest("wall") or 0) > settings.slow):
                 continue
             answer = _run_once(row, competitor, settings)
             if "wall" in answer:
@@ -167,7 +176,12 @@ def measure(row: Row, settings: Settings) -> RowResult:
     for outcome in outcomes:
         outcome.ratio_wall = _ratio(outcome, floor, "wall")
         outcome.ratio_cpu = _ratio(outcome, floor, "cpu")
-    array = None if row.array is None else row.array(_case(row, settings.size, settings, Path("unused")))
+    array = None
+    if row.array is not None and settings.shared is None:
+        array = row.array(_case(row, settings.size, settings, Path("unused")))
+        for competitor, outcome in zip(row.competitors, outcomes, strict=True):
+            if outcome.own and outcome.status == "ok":  # a run by itself: to look at its memory takes time
+                outcome.held = _run_once(row, competitor, settings, sample=True).get("held")
     measured = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return RowResult(row, outcomes, str(settings.size), measured, array)
 
@@ -191,7 +205,7 @@ def _case(row: Row, size: Size, settings: Settings, folder: Path) -> Case:
     return Case(size, {name: settings.cache.get(name, size) for name in row.datasets}, folder / "output.dcm")
 
 
-def _run_once(row: Row, competitor: Competitor, settings: Settings) -> Answer:
+def _run_once(row: Row, competitor: Competitor, settings: Settings, sample: bool = False) -> Answer:
     with tempfile.TemporaryDirectory(prefix="dicom_ml-benchmark-", dir=settings.scratch) as folder:
         cases: dict[str, Any] = {"case": None, "warm_up": None}
         for key, size in (("case", settings.size), ("warm_up", WARM_UP_SIZE)):
@@ -200,7 +214,7 @@ def _run_once(row: Row, competitor: Competitor, settings: Settings) -> Answer:
             where = Path(folder, key)
             where.mkdir()
             cases[key] = _case(row, size, settings, where).to_json()
-        request = {"action": "run", "row": row.name, "competitor": competitor.name, **cases}
+        request = {"action": "run", "row": row.name, "competitor": competitor.name, "sample": sample, **cases}
         python = settings.python(competitor.name)
         if row.warm_up:
             answer = _ask(request, python, competitor.modules, settings)

@@ -24,7 +24,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2.4rem 0 0.2rem; }
 p { margin: 0.2rem 0; } .soft { color: var(--soft); }
 svg { display: block; width: 100%; height: auto; margin: 0.6rem 0; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; } svg text.soft { fill: var(--soft); }
-figure { margin: 0; }
+figure { margin: 0; } figure p { font-size: 12px; overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 0.5rem 1.5rem; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; white-space: nowrap; }
 td, th { padding: 0.15rem 0.7rem 0.15rem 0; text-align: right; border-bottom: 1px solid var(--line);
@@ -32,12 +32,17 @@ td, th { padding: 0.15rem 0.7rem 0.15rem 0; text-align: right; border-bottom: 1p
 td:first-child, td:last-child { text-align: left; } .met { color: var(--ours); } .unmet { color: var(--wrong); }
 """
 
+_HOW_TO_READ = (
+    "<p>A bar is the median in multiples of the row's floor, its whisker the fastest and slowest run; the scale is "
+    "logarithmic. Only ratios inside one row mean anything.</p>"
+)
 _LEFT, _WIDTH, _BAR, _STEP, _RIGHT = 130, 900, 16, 26, 250
 
 
 def page(results: Sequence[RowResult], machine: dict[str, Any], grown: Grown = ()) -> str:
     """Return the page."""
     at, versions = heading(machine)
+    everyone = [*results, *(point.result for _, points in grown for point in points)]
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width, initial-scale=1'>",
@@ -45,9 +50,8 @@ def page(results: Sequence[RowResult], machine: dict[str, Any], grown: Grown = (
         "<h1>dicom_ml beside its peers and a floor</h1>",
         f"<p>{escape(at)}, interleaved.</p>",
         f"<p class='soft'>{escape(versions)}</p>",
-        f"<p class='soft'>peers: {escape(peers(results) or 'none')}</p>",
-        "<p>A bar is the median in multiples of the row's floor, its whisker the fastest and slowest run; the scale is "
-        "logarithmic. Only ratios inside one row mean anything.</p>",
+        f"<p class='soft'>peers: {escape(peers(everyone) or 'none')}</p>",
+        _HOW_TO_READ if results else "",
         f"<p>{escape(memory_text(results, machine).capitalize())}</p>",
     ]
     for result in results:

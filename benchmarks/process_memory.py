@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 _RU_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -43,6 +43,30 @@ def held() -> int:
                 processes += map(int, children.read().split())
     own = [_status("RssAnon", process) or 0 for process in processes]
     return sum(own) if own[0] else resident()
+
+
+def own() -> int:
+    """Resident memory without files; 0 where the system does not tell it apart."""
+    return _status("RssAnon") or 0
+
+
+@contextmanager
+def sampled() -> Iterator[Callable[[], int]]:
+    """Watch :func:`own` from another thread, every millisecond or two; gives its highest value."""
+    over, found = threading.Event(), [own()]
+
+    def look() -> None:
+        while not over.wait(0.001):
+            found[0] = max(found[0], own())
+
+    looker = threading.Thread(target=look, daemon=True)
+    looker.start()
+    try:
+        yield lambda: found[0]
+    finally:
+        over.set()
+        looker.join()
+        found[0] = max(found[0], own())
 
 
 def tells_own() -> bool:

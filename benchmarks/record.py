@@ -42,7 +42,7 @@ class Record:
     def resume(self) -> None:
         """Take over what the JSON file holds; raise :class:`SystemExit` where it belongs to something else."""
         if self._json is None:
-            raise SystemExit("--resume needs --json FILE, the file of the run that is to go on")
+            raise SystemExit("--resume needs --json FILE or --output FOLDER: the run that is to go on")
         if not self._json.is_file():
             return
         record = json.loads(self._json.read_text())
@@ -61,12 +61,13 @@ class Record:
         for row in record["rows"]:
             if row["name"] in self._rows:
                 self._results[row["name"]] = RowResult.from_json(row, self._rows[row["name"]])
-        self.known_growth = growth.from_json(record.get("growth", ()), self._rows)
+        grown = growth.from_json(record.get("growth", ()), self._rows)
+        self.known_growth = [result for result in grown if result.right]
 
     def has(self, row: Row) -> bool:
         """Whether a row is there with all its competitors, this project's right."""
         result = self._results.get(row.name)
-        if result is None or any(outcome.own and outcome.status in ("failed", "wrong") for outcome in result.outcomes):
+        if result is None or not result.right:
             return False
         return {competitor.name for competitor in row.competitors} <= {outcome.name for outcome in result.outcomes}
 

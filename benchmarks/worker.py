@@ -62,14 +62,18 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         if request["warm_up"] is not None:
             competitor.prepare(Case.from_json(request["warm_up"]))()
     gc.collect()
-    after_imports = process_memory.resident()
+    after_imports, own_after_imports = process_memory.resident(), process_memory.own()
     job = competitor.prepare(case)
     gc.collect()
     after_inputs = process_memory.resident()
     process_memory.reset_peak()
     cpu = process_memory.cpu_seconds()
     start = time.perf_counter()
-    result = job()
+    if request.get("sample"):
+        with process_memory.sampled() as highest:
+            result = job()
+    else:
+        result = job()
     wall = time.perf_counter() - start
     cpu = process_memory.cpu_seconds() - cpu
     own = process_memory.peak()
@@ -84,6 +88,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         "memory_total": max(own, other),
         "inputs": max(after_inputs - after_imports, 0),
     }
+    if request.get("sample") and highest():
+        answer["held"] = max(highest() - own_after_imports, 0)
     if delivered := getattr(result, "delivered", None):
         answer.update(delivered=delivered, per_second=delivered / wall)
     if told := getattr(result, "told", None):

@@ -279,9 +279,9 @@ def test_quick_forks_and_sees_what_is_wrong_or_breaks(settings: Settings, monkey
 
 
 def test_a_run_goes_on_where_it_was(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kept, page_file = tmp_path / "new" / "a.json", tmp_path / "new" / "a.html"
+    kept, page_file = tmp_path / "new" / "tiny.json", tmp_path / "new" / "tiny.html"
     common = ["--only", OURS, "--size", "tiny", "--runs", "1", "--cache", str(settings.cache.root)]
-    common += ["--json", str(kept), "--html", str(page_file), "--resume"]
+    common += ["--output", str(kept.parent), "--resume"]
     assert main(["--rows", "sr-read", *common]) == 0
     first = json.loads(kept.read_text())
     assert main(["--rows", "sr-read,sr-write", *common]) == 0

@@ -38,12 +38,15 @@ class Epoch:
     cached: bool = False
     cold: bool = False
 
+    def before(self, folders: Sequence[Path]) -> None:
+        """Before files are opened: the system keeps what a process has mapped."""
+        if self.cold:
+            page_cache.drop(page_cache.files_below(folders))
+
     def job(self, one: Callable[[], Delivered], folders: Sequence[Path]) -> Job:
         """The job of an epoch, after what has to come before it."""
         if self.cold:
-            files = page_cache.files_below(folders)
-            page_cache.drop(files)
-            share = page_cache.share_in_memory(files)
+            share = page_cache.share_in_memory(page_cache.files_below(folders))
             told = "" if share is None else f"{share:.0%} of the files in memory"
 
             def cold() -> Delivered:
@@ -74,6 +77,7 @@ def volume_epoch(dataset: str, how: Epoch) -> Any:
             options["cache"] = case.output.parent / "cache"
         series = _series(case, dataset)
         records = [str(folder) for folder in series]
+        how.before(series)
         loader = VolumeDataModule(train=records, num_workers=how.workers, dataset=options).train_dataloader()
 
         def one() -> Delivered:
@@ -119,6 +123,7 @@ def tile_epoch(dataset: str, how: Epoch) -> Any:
 
         options = {"cache": case.output.parent / "cache"} if how.cached else {}
         folder = case.path(dataset, "slide")
+        how.before([folder])
         module = TileDataModule(train=[str(folder)], batch_size=BATCH, num_workers=how.workers, dataset=options)
         loader = module.train_dataloader()
 
