@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicom_ml.encoding.untrusted import inflated
 from dicom_ml.errors import DicomMLError, EncodingError, SeriesError
 from dicom_ml.geometry import Grid, affine_from_plane, stack_planes
 
@@ -60,6 +61,9 @@ DESCRIBED_KEYWORDS: tuple[str, ...] = (
     "ImagerPixelSpacing", "PositionerPrimaryAngle", "PositionerSecondaryAngle", "PulseSequenceName", "SequenceName",
     "RadiopharmaceuticalInformationSequence", "AcquisitionType", "ReconstructionAlgorithm",
 )  # fmt: skip
+
+#: Bytes and instances of the largest record: one of ten thousands of files has some megabytes.
+_MOST_RECORD, _MOST_VALUES = 1 << 28, 1 << 24
 
 
 def described_attributes(datasets: Iterable[Dataset]) -> dict[str, Any]:
@@ -270,7 +274,7 @@ class SourceSeries:
         try:
             if not handle.startswith("dml1:"):
                 raise ValueError("no dml1: prefix")
-            record = json.loads(zlib.decompress(base64.b85decode(handle[5:].encode("ascii"))))
+            record = json.loads(inflated(base64.b85decode(handle[5:].encode("ascii")), _MOST_RECORD))
             grid = _grid_from(record) if "shape" in record else None
             levels = tuple(
                 SourceLevel(
@@ -437,6 +441,8 @@ def _unruns(runs: Sequence[Any]) -> tuple[str, ...]:
         if isinstance(run, str):
             values.append(run)
         else:
+            if len(values) + int(run[1]) > _MOST_VALUES:
+                raise ValueError("it has more instances than a series can")
             values.extend([run[0]] * run[1])
     return tuple(values)
 

@@ -117,7 +117,11 @@ def _weights(folder: Path) -> Any:
     path = folder / "models" / "model.pt"
     if not path.is_file():
         raise FileError(f"the bundle {folder.name} has no weights: models/model.pt is missing")
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and pickle raise many kinds on files that are damaged, or hold more than tensors
+        why = str(error).strip().partition("\n")[0][:200]
+        raise FileError(f"the weights of the bundle {folder.name} cannot be loaded: {why}") from error
     for name in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(name), dict):
             return found[name]

@@ -79,8 +79,25 @@ def bulk(address: str) -> Any:
     return len(DicomWeb(where).bulk_data(uri))
 
 
+def handle(path: str) -> Any:
+    """A source handle kept in a file."""
+    return dml.SourceSeries.from_string(Path(path).read_text()).sop_instance_uids[:1]
+
+
+def slide_in_srgb(path: str) -> Any:
+    """A slide through its colour profile."""
+    return dml.open_slide(path).read_region((0, 0), (16, 16), color="srgb").shape
+
+
 READERS: dict[str, Callable[[str], Any]] = {name: _of_bytes(target) for name, target in TARGETS.items()}
-READERS |= {"volume at": volume_at, "slide at": slide_at, "index of": index_of, "stored index": stored_index}
+READERS |= {
+    "volume at": volume_at,
+    "slide at": slide_at,
+    "index of": index_of,
+    "stored index": stored_index,
+    "handle": handle,
+}
+READERS |= {"slide in sRGB": slide_in_srgb}
 READERS |= {"fetch": fetched, "search": searched, "send": sent, "bulk": bulk}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import lru_cache
 from typing import Any
 
 from dicom_ml.errors import FileError
@@ -15,6 +16,7 @@ __all__ = ["Database"]
 
 #: Kept in the file, so that a later version knows what it reads.
 _VERSION = 1
+_MOST_TABLES = 1000
 
 _SERIES_COLUMNS = (
     "series_instance_uid", "study_instance_uid", "frame_of_reference_uid", "modality", "series_number",
@@ -97,6 +99,8 @@ class Database:
             self.connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
             self.connection.row_factory = sqlite3.Row
             self.connection.execute("PRAGMA foreign_keys = ON")
+            self.connection.execute("PRAGMA trusted_schema = OFF")
+            self.connection.execute("PRAGMA cell_size_check = ON")
             known = self.connection.execute("SELECT name FROM sqlite_master WHERE name = 'about'").fetchone()
             if known is None:
                 if self.connection.execute("SELECT name FROM sqlite_master").fetchone() is not None:
@@ -107,16 +111,28 @@ class Database:
                 self.keep("version", str(_VERSION))
                 self.connection.commit()
             self.connection.execute("PRAGMA query_only = ON")
+            self._check_tables()
             version = self.fact("version")
             if version != str(_VERSION):
                 raise FileError(f"{path} is an index of version {version}; this is version {_VERSION}: scan anew")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise FileError(f"{path} cannot be used as an index: {error}") from error
+
+    def _check_tables(self) -> None:
+        """Refuse views and triggers that are not ours: they run when the index is read or written."""
+        if _tables(self.connection) != _own_tables():
+            raise FileError(
+                f"{self.path} has other tables, views or triggers than an index of this version: it is damaged, of "
+                "another version, or not made by dicom_ml; scan anew"
+            )
 
     # ------------------------------------------------------------------ about the index
     def fact(self, key: str) -> str | None:
         """A fact about the index itself."""
-        row = self.connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+        try:
+            row = self.connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise FileError(f"{self.path} cannot be used as an index: {error}") from error
         return None if row is None else str(row[0])
 
     def keep(self, key: str, value: str) -> None:
@@ -131,7 +147,7 @@ class Database:
             self.connection.execute("PRAGMA query_only = OFF")
             yield
             self.connection.commit()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise FileError(f"the index {self.path} cannot be written: {error}") from error
         finally:
             self.connection.rollback()
@@ -209,7 +225,7 @@ class Database:
             given = values if isinstance(values, Mapping) else tuple(values)
             for row in self.connection.execute(query, given):
                 yield dict(row)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise FileError(f"the index cannot answer: {error}") from error
 
     def columns(self, query: str) -> list[str]:
@@ -219,6 +235,18 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self.connection.close()
+
+
+def _tables(connection: sqlite3.Connection) -> set[tuple[Any, ...]]:
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'")
+    return {tuple(row) for row in found.fetchmany(_MOST_TABLES)}
+
+
+@lru_cache(maxsize=1)
+def _own_tables() -> set[tuple[Any, ...]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return _tables(connection)
 
 
 def _plain(value: Any, empty: Any = "") -> Any:

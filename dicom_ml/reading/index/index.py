@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,11 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from dicom_ml.encoding import sop_classes as sop
-from dicom_ml.errors import SeriesError
+from dicom_ml.errors import FileError, SeriesError
 from dicom_ml.reading.index.database import Database
 from dicom_ml.source import patient_digest
 
 __all__ = ["Index", "SeriesRow", "open_index"]
+
+#: What tells rows of the view ``series`` apart; the SOP class is that of instances.
+_KEY = (
+    "series_instance_uid", "study_instance_uid", "patient_id", "patient_id_issuer", "modality", "sop_class_uid",
+)  # fmt: skip
+_ROW = (*_KEY, "body_part", "manufacturer", "frame_of_reference_uid", "series_description")
+_MANY = 500
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,13 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _place(self, folder: str, name: str) -> str:
+        """Path of a file. An index may come from anywhere, and names no file outside its archive."""
+        inside = os.path.join(folder, name)
+        if os.path.isabs(inside) or ".." in inside.replace("\\", "/").split("/"):
+            raise FileError(f"the index names a file outside its archive ({inside[:80]!r}): it is damaged; scan anew")
+        return os.path.join(self.root, inside)
+
     def close(self) -> None:
         """Close the index file."""
         self._database.close()
@@ -103,7 +118,9 @@ class Index:
     def counts(self) -> dict[str, int]:
         """How many patients, studies, series, instances, other files and broken files there are."""
         row = self.sql(
-            "SELECT (SELECT COUNT(*) FROM patients) AS patients, (SELECT COUNT(*) FROM studies) AS studies,"
+            "SELECT (SELECT COUNT(*) FROM (SELECT DISTINCT patient_id, patient_id_issuer FROM series_parts)) AS patients,"
+            " (SELECT COUNT(*) FROM (SELECT DISTINCT patient_id, patient_id_issuer, study_instance_uid"
+            " FROM series_parts)) AS studies,"
             " (SELECT COUNT(DISTINCT series_instance_uid) FROM series_parts) AS series,"
             " (SELECT COUNT(*) FROM instances) AS instances,"
             " (SELECT COUNT(*) FROM files WHERE status = 'other') AS others,"
@@ -130,7 +147,7 @@ class Index:
             values,
         )
         for row in rows:
-            row["path"] = os.path.join(self.root, row.pop("folder"), row.pop("name"))
+            row["path"] = self._place(row.pop("folder"), row.pop("name"))
             del row["file_id"], row["part_id"]
         return rows
 
@@ -152,28 +169,25 @@ class Index:
         rows = self.sql(
             f"SELECT * FROM series{where} ORDER BY patient_id, study_instance_uid, series_instance_uid", values
         )
-        return [self._row(row) for row in rows]
+        files = self._files(rows)
+        return [
+            SeriesRow(**{name: str(row[name] or "") for name in _ROW}, files=files.get(_key(row), ())) for row in rows
+        ]
 
-    def _row(self, row: Mapping[str, Any]) -> SeriesRow:
-        files = self.sql(
-            "SELECT f.folder, f.name FROM instances i JOIN files f ON f.id = i.file_id"
-            " JOIN series_parts p ON p.id = i.part_id WHERE p.series_instance_uid = ? AND p.study_instance_uid = ?"
-            " AND p.patient_id = ? AND p.patient_id_issuer = ? AND p.modality = ? AND i.sop_class_uid = ?"
-            " ORDER BY f.folder, f.name",
-            [
-                row[name]
-                for name in ("series_instance_uid", "study_instance_uid", "patient_id", "patient_id_issuer")
-                + ("modality", "sop_class_uid")
-            ],
+    def _files(self, rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], tuple[str, ...]]:
+        """Files of rows of ``series``, by :func:`_key`: one question for all of them."""
+        found: dict[tuple[Any, ...], list[tuple[str, str]]] = {_key(row): [] for row in rows}
+        items = self.iterate(
+            f"SELECT {', '.join('p.' + name for name in _KEY[:-1])}, i.sop_class_uid, f.folder, f.name"
+            " FROM series_parts p JOIN instances i ON i.part_id = p.id JOIN files f ON f.id = i.file_id"
+            " WHERE p.series_instance_uid IN (SELECT value FROM json_each(?))",
+            [json.dumps(sorted({key[0] for key in found}))],
         )
-        return SeriesRow(
-            **{
-                name: str(row[name] or "")
-                for name in ("series_instance_uid", "study_instance_uid", "patient_id", "modality", "sop_class_uid")
-                + ("body_part", "manufacturer", "frame_of_reference_uid", "series_description", "patient_id_issuer")
-            },
-            files=tuple(os.path.join(self.root, item["folder"], item["name"]) for item in files),
-        )
+        for item in items:
+            files = found.get(_key(item))
+            if files is not None:
+                files.append((item["folder"], item["name"]))
+        return {key: tuple(self._place(*file) for file in sorted(files)) for key, files in found.items()}
 
     def references(self, **equal: Any) -> list[dict[str, Any]]:
         """What refers to what: ``from_series``, ``from_instance``, ``from_modality``, ``kind``,
@@ -183,13 +197,32 @@ class Index:
 
     def referring_to(self, series_instance_uid: str) -> list[SeriesRow]:
         """Series whose objects (segmentations, reports, maps, annotations, ...) refer to a series."""
-        found = self.sql(
-            "SELECT DISTINCT from_series FROM reference_list WHERE from_series != :uid AND (to_series = :uid OR"
-            " to_instance IN (SELECT i.sop_instance_uid FROM instances i JOIN series_parts p ON p.id = i.part_id"
-            " WHERE p.series_instance_uid = :uid))",
-            {"uid": series_instance_uid},
+        return self._referring([series_instance_uid]).get(series_instance_uid, [])
+
+    def _referring(self, uids: Iterable[str]) -> dict[str, list[SeriesRow]]:
+        """For each of several series, those that refer to it: two questions for all of them."""
+        origin = (
+            " JOIN instances i ON i.file_id = r.file_id JOIN series_parts p ON p.id = i.part_id"
+            " WHERE p.series_instance_uid != w.value"
         )
-        return self.series(series_instance_uid=[row["from_series"] for row in found]) if found else []
+        pairs = self.sql(
+            "SELECT w.value AS target, p.series_instance_uid AS origin FROM json_each(:uids) w"
+            f" JOIN refs r ON r.series_instance_uid = w.value{origin}"
+            " UNION SELECT w.value, p.series_instance_uid FROM json_each(:uids) w"
+            " JOIN series_parts tp ON tp.series_instance_uid = w.value JOIN instances t ON t.part_id = tp.id"
+            f" JOIN refs r ON r.sop_instance_uid = t.sop_instance_uid{origin}",
+            {"uids": json.dumps(sorted(set(uids)))},
+        )
+        if not pairs:
+            return {}
+        targets: dict[str, list[str]] = {}
+        for pair in pairs:
+            targets.setdefault(pair["origin"], []).append(pair["target"])
+        found: dict[str, list[SeriesRow]] = {}
+        for row in self.series(series_instance_uid=list(targets)):
+            for target in targets[row.series_instance_uid]:
+                found.setdefault(target, []).append(row)
+        return found
 
     def dangling(self) -> list[dict[str, Any]]:
         """References to instances, and to whole series, that the archive does not hold."""
@@ -202,7 +235,7 @@ class Index:
     def problems(self) -> list[dict[str, str]]:
         """Files that look like DICOM and cannot be read: ``path`` and ``problem``."""
         rows = self.sql("SELECT folder, name, problem FROM files WHERE status = 'broken' ORDER BY folder, name")
-        return [{"path": os.path.join(self.root, r["folder"], r["name"]), "problem": r["problem"]} for r in rows]
+        return [{"path": self._place(r["folder"], r["name"]), "problem": r["problem"]} for r in rows]
 
     def records(self, *, labels: bool = True, **equal: Any) -> list[dict[str, Any]]:
         """Series as the datasets of :mod:`dicom_ml.data` take them.
@@ -226,9 +259,9 @@ class Index:
             If no series matches.
         """
         found = []
-        for row in self.series(**equal):
-            if row.sop_class_uid in sop.SEGMENTATIONS:
-                continue
+        rows = [row for row in self.series(**equal) if row.sop_class_uid not in sop.SEGMENTATIONS]
+        referring = self._referring(row.series_instance_uid for row in rows) if labels else {}
+        for row in rows:
             record: dict[str, Any] = {
                 "image": list(row.files),
                 "patient": patient_digest(row.patient_id, row.patient_id_issuer),
@@ -239,7 +272,7 @@ class Index:
             if labels:
                 files = [
                     path
-                    for other in self.referring_to(row.series_instance_uid)
+                    for other in referring.get(row.series_instance_uid, [])
                     if other.sop_class_uid in sop.SEGMENTATIONS
                     for path in other.files
                 ]
@@ -283,12 +316,20 @@ def open_index(path: str | os.PathLike[str]) -> Index:
     return Index(database, database.fact("root") or "")
 
 
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _KEY)
+
+
 def _where(equal: Mapping[str, Any]) -> tuple[str, list[Any]]:
     parts, values = [], []
     for column, value in equal.items():
         if not column.isidentifier():
             raise SeriesError(f"{column!r} is no column")
         several = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+        if len(several) > _MANY:  # than may be given one by one
+            parts.append(f"{column} IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(several))
+            continue
         parts.append(f"{column} IN ({', '.join('?' * len(several))})")
         values += several
     return (f" WHERE {' AND '.join(parts)}" if parts else ""), values

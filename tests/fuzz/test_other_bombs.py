@@ -1,0 +1,149 @@
+"""Indices, handles, profiles and weights that someone else made."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dicom_ml as dml
+from tests.fuzz.bombs import dicom, element, image, item
+from tests.fuzz.watch import Watch, shared_watch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches memory by Linux's limits")
+SECONDS = 6.0
+SM = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return shared_watch()
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """A good index over one file."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(dicom(image(16, 16, pixels=element(0x7FE00010, "OW", bytes(512)))))
+    with dml.scan(folder, index=tmp_path / "index.sqlite", workers=1):
+        pass
+    return tmp_path / "index.sqlite"
+
+
+ENDLESS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT 'version' AS key, sum(i) AS value FROM n"
+)
+CRAFTED = {
+    "a view for a table": f"ALTER TABLE about RENAME TO x; CREATE VIEW about AS {ENDLESS};",
+    "a view without end": f"DROP VIEW series; CREATE VIEW series AS {ENDLESS};",
+    "a trigger": "CREATE TRIGGER t AFTER DELETE ON files BEGIN DELETE FROM instances; END;",
+    "a table more": "CREATE TABLE more (x);",
+    "paths that leave": "UPDATE files SET folder = '../../../etc', name = 'passwd';",
+    "paths from the root": "UPDATE files SET folder = '/etc', name = 'passwd';",
+    "names that leave": "UPDATE files SET name = '../../x.dcm';",
+    "another version": "UPDATE about SET value = '99' WHERE key = 'version';",
+}
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_indices_of_others(watch, index, kind):
+    assert watch("stored index", index).kind == "read"
+    connection = sqlite3.connect(index)
+    connection.executescript(CRAFTED[kind])
+    connection.commit()
+    connection.close()
+    found = watch("stored index", index)
+    assert found.kind == "refused" and found.seconds < SECONDS, found
+
+
+def test_damaged_indices(watch, index):
+    content = index.read_bytes()
+    rng = np.random.default_rng(0)
+    ends = set()
+    for number in range(40):
+        damaged = bytearray(content[: None if number % 4 else int(rng.integers(len(content)))])
+        for _ in range(int(rng.choice([1, 8, 64]))):
+            if damaged:
+                damaged[int(rng.integers(len(damaged)))] = int(rng.integers(256))
+        index.write_bytes(damaged)
+        found = watch("stored index", index)
+        assert found.kind in ("read", "refused") and found.seconds < SECONDS, found
+        ends.add(found.kind)
+    assert "refused" in ends
+
+
+def handle(record: object, zeros: int = 0) -> str:
+    packed = zlib.compress(json.dumps(record).encode() + b" " * zeros, 9)
+    return "dml1:" + base64.b85encode(packed).decode()
+
+
+def test_handles_of_others(watch, tmp_path):
+    many = {
+        "modality": "CT", "uids": ["1.2", "1.3", "1.4"], "classes": [["1.2", 10**12]], "instances": [["1.2", 10**12]],
+        "frames": None, "attributes": {}, "problems": [],
+    }  # fmt: skip
+    deep = "dml1:" + base64.b85encode(zlib.compress(b"[" * 500_000)).decode()
+    for text in (handle(many), handle({}, (1 << 28) + 9), deep, "dml1:", "dml1:" + "0" * 1000):
+        path = tmp_path / "handle.txt"
+        path.write_text(text)
+        found = watch("handle", path)
+        assert found.kind == "refused" and found.seconds < SECONDS, found
+
+
+def test_broken_colour_profiles(watch, tmp_path):
+    """Profiles whose tables lie outside, announce billions of entries, or are none."""
+    head = (
+        struct.pack(">I4sI4s4s4s", 200, b"lcms", 0x04000000, b"mntr", b"RGB ", b"XYZ ")
+        + bytes(12)
+        + b"acsp"
+        + bytes(88)
+    )
+    profiles = [
+        b"\0" * 128, b"\xff" * 4000, head + struct.pack(">I", 0xFFFFFFFF), b"",
+        head + struct.pack(">I4sII", 1, b"A2B0", 132, 0xFFFFFFF0) + b"\xff" * 99,
+        head + struct.pack(">I", 100) + struct.pack(">4sII", b"A2B0", 0x7FFFFFFF, 16) * 100,
+    ]  # fmt: skip
+    size = element(0x00480006, "UL", 16) + element(0x00480007, "UL", 16)
+    for profile in profiles:
+        profile += b"\0" * (len(profile) % 2)
+        path_item = item(element(0x00282000, "OB", profile) + element(0x00480106, "SH", "1"))
+        body = image(
+            16, 16, 1, 8, 3, "RGB", sop_class=SM, modality="SM", kind="VOLUME\\NONE",
+            before=size + element(0x00480105, "SQ", path_item), pixels=element(0x7FE00010, "OW", bytes(768)),
+        )  # fmt: skip
+        path = tmp_path / "profile.dcm"
+        path.write_bytes(dicom(body, sop_class=SM))
+        found = watch("slide in sRGB", path)
+        assert found.kind in ("read", "refused") and found.seconds < SECONDS, found
+
+
+class Evil:
+    """What a pickle may do when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path("escaped-from-a-pickle"),))
+
+
+def test_weights_run_no_code(tmp_path, monkeypatch):
+    """Every place that loads weights loads tensors only."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("monai")
+    from dicom_ml.cli.prediction import _load
+    from dicom_ml.cohorts.bundles import _weights
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    torch.save({"state_dict": {"a": Evil()}}, tmp_path / "models" / "model.pt")
+    with pytest.raises(dml.FileError):
+        _load(torch.nn.Linear(1, 1), tmp_path / "models" / "model.pt")
+    with pytest.raises(dml.FileError):
+        _weights(tmp_path)
+    assert not (tmp_path / "escaped-from-a-pickle").exists()
