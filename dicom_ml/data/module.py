@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dicom_ml.bridge.lightning import lightning
-from dicom_ml.bridge.tensors import has_monai, torch
-from dicom_ml.data.dataset import VolumeDataset, collate_items
-from dicom_ml.data.records import as_record, find_series, split_by_patient
-from dicom_ml.errors import SeriesError
+from dicom_ml.data.dataset import VolumeDataset
+from dicom_ml.data.parts import PartsModule
+from dicom_ml.data.records import find_series
 
-__all__ = ["VolumeDataModule", "worker_init"]
-
-_PARTS = ("train", "val", "test", "predict")
+__all__ = ["VolumeDataModule"]
 
 
-class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
+class VolumeDataModule(PartsModule):
     """Image series for training, validation, test and prediction.
 
     Parameters
@@ -65,51 +60,25 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         dataset: Mapping[str, Any] | None = None,
         loader: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.given = {"train": train, "val": val, "test": test, "predict": predict}
-        self.root = root
-        self.fractions = dict(fractions or {"train": 0.7, "val": 0.15, "test": 0.15})
-        if set(self.fractions) - {"train", "val", "test"}:
-            raise SeriesError(f"fractions are those of train, val and test, found {sorted(self.fractions)}")
-        self.seed = seed
+        given = {"train": train, "val": val, "test": test, "predict": predict}
+        super().__init__(given, root, fractions, seed, num_workers, loader)
         self.train_transform = train_transform
         self.eval_transform = eval_transform
         self.batch_size = batch_size
-        self.num_workers = num_workers
         self.dataset_options = dict(dataset or {})
-        self.loader_options = dict(loader or {})
         self.eval_batch_size = int(self.loader_options.pop("eval_batch_size", 1))
-        self.datasets: dict[str, VolumeDataset] = {}
-        self._records: dict[str, list[Any]] | None = None
 
     # ------------------------------------------------------------------ records
-    @property
-    def records(self) -> dict[str, list[Any]]:
-        """Records of each part; found and split on first use."""
-        if self._records is None:
-            kinds: dict[str, Any] = {"reports": self.dataset_options.get("reports") is not None}
-            if (self.dataset_options.get("labels") or {}).get("contours") is not None:
-                kinds["labels"] = "structure_sets"
-            parts = {name: _records(value, kinds) for name, value in self.given.items() if value is not None}
-            if self.root is not None:
-                found = _records(self.root, kinds)
-                missing = [name for name in self.fractions if name not in parts]
-                if missing:
-                    split = split_by_patient(found, self.fractions, self.seed)
-                    parts |= {name: split[name] for name in missing}
-                parts.setdefault("predict", found)
-            if not parts:
-                raise SeriesError("the data module has no records: give train=, val=, test=, predict= or root=")
-            self._records = parts
-        return self._records
+    def _find(self, folder: str | os.PathLike[str]) -> Sequence[Any]:
+        kinds: dict[str, Any] = {"reports": self.dataset_options.get("reports") is not None}
+        if (self.dataset_options.get("labels") or {}).get("contours") is not None:
+            kinds["labels"] = "structure_sets"
+        return find_series(folder, **kinds)
 
-    def setup(self, stage: str | None = None) -> None:
-        """Make the datasets that a stage needs."""
-        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
-        for name in wanted.get(str(stage), _PARTS):
-            if name in self.records and name not in self.datasets:
-                transform = self.train_transform if name == "train" else self.eval_transform
-                self.datasets[name] = VolumeDataset(self.records[name], transform, **self.dataset_options)
+    def _make(self, name: str) -> None:
+        if name in self.records:
+            transform = self.train_transform if name == "train" else self.eval_transform
+            self.datasets[name] = VolumeDataset(self.records[name], transform, **self.dataset_options)
 
     @property
     def failures(self) -> dict[str, dict[int, str]]:
@@ -123,11 +92,8 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         ----------
         records : sequence of record or path
         """
-        other = copy.copy(self)
-        other.given = {"predict": list(records)}
-        other.root, other.trainer = None, None
+        other = self._only(records)
         other.dataset_options = self.dataset_options | {"on_error": "raise"}
-        other.datasets, other._records = {}, None
         return other
 
     # ------------------------------------------------------------------ loaders
@@ -148,35 +114,4 @@ class VolumeDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         return self._loader("predict", self.eval_batch_size)
 
     def _loader(self, name: str, batch_size: int, shuffle: bool = False) -> Any:
-        if name not in self.datasets:
-            self.setup({"train": "fit", "val": "validate"}.get(name, name))
-        if name not in self.datasets:
-            raise SeriesError(f"the data module has no records for {name}: give {name}= or root=")
-        options: dict[str, Any] = {
-            "collate_fn": collate_items,
-            "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": worker_init(),
-        }
-        options |= self.loader_options
-        return torch.utils.data.DataLoader(
-            self.datasets[name], batch_size=batch_size, shuffle=shuffle, num_workers=self.num_workers, **options
-        )
-
-
-def _records(value: Any, kinds: Mapping[str, Any]) -> list[Any]:
-    if isinstance(value, (str, os.PathLike)):
-        return list(find_series(value, **kinds))
-    if isinstance(value, Mapping):
-        return [as_record(value)]
-    if not isinstance(value, Sequence):
-        raise SeriesError(f"records are a list, or the path of a folder to search, found {type(value).__name__}")
-    return [as_record(item) for item in value]
-
-
-def worker_init() -> Any:
-    """MONAI's random transforms hold their own state, which every worker must have another of."""
-    if not has_monai():
-        return None
-    from monai.data.utils import worker_init_fn
-
-    return worker_init_fn
+        return self._batches(self._dataset(name), batch_size, shuffle=shuffle)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dicom_ml.bridge.lightning import lightning
-from dicom_ml.bridge.tensors import torch
-from dicom_ml.data.dataset import collate_items
-from dicom_ml.data.module import worker_init
-from dicom_ml.data.records import as_record, find_slides, split_by_patient
+from dicom_ml.data.parts import PartsModule
+from dicom_ml.data.records import find_slides
 from dicom_ml.data.samplers import BalancedSampler, SlideSampler
 from dicom_ml.data.tiles import TileDataset
-from dicom_ml.errors import SeriesError
 
 __all__ = ["TileDataModule"]
 
-_PARTS = ("train", "val", "test", "predict")
 
-
-class TileDataModule(lightning().LightningDataModule):  # type: ignore[misc]
+class TileDataModule(PartsModule):
     """Tiles of slides for training, validation, test and prediction.
 
     Parameters
@@ -53,6 +46,8 @@ class TileDataModule(lightning().LightningDataModule):  # type: ignore[misc]
     once; in training, and in validation during it, all processes get equally many.
     """
 
+    noun = "slides"
+
     def __init__(
         self,
         train: Any = None,
@@ -77,13 +72,8 @@ class TileDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         dataset: Mapping[str, Any] | None = None,
         loader: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.given = {"train": train, "val": val, "test": test, "predict": predict}
-        self.root = root
-        self.fractions = dict(fractions or {"train": 0.7, "val": 0.15, "test": 0.15})
-        if set(self.fractions) - {"train", "val", "test"}:
-            raise SeriesError(f"fractions are those of train, val and test, found {sorted(self.fractions)}")
-        self.seed = seed
+        given = {"train": train, "val": val, "test": test, "predict": predict}
+        super().__init__(given, root, fractions, seed, num_workers, loader)
         self.cut = {
             "tile_size": tile_size,
             "spacing": spacing,
@@ -96,39 +86,18 @@ class TileDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         self.eval_transform = eval_transform
         self.balanced = balanced
         self.batch_size = batch_size
-        self.num_workers = num_workers
         self.dataset_options = dict(dataset or {})
         self.train_options = dict(self.dataset_options.pop("train", {}))
-        self.loader_options = dict(loader or {})
-        self.datasets: dict[str, TileDataset] = {}
-        self._records: dict[str, list[Any]] | None = None
 
-    @property
-    def records(self) -> dict[str, list[Any]]:
-        """Slides of each part; found and split on first use."""
-        if self._records is None:
-            parts = {name: _records(value) for name, value in self.given.items() if value is not None}
-            if self.root is not None:
-                found = _records(self.root)
-                missing = [name for name in self.fractions if name not in parts]
-                if missing:
-                    split = split_by_patient(found, self.fractions, self.seed)
-                    parts |= {name: split[name] for name in missing}
-                parts.setdefault("predict", found)
-            if not parts:
-                raise SeriesError("the data module has no slides: give train=, val=, test=, predict= or root=")
-            self._records = parts
-        return self._records
+    def _find(self, folder: str | os.PathLike[str]) -> Sequence[Any]:
+        return find_slides(folder)
 
-    def setup(self, stage: str | None = None) -> None:
-        """Open the slides that a stage needs, and cut them."""
-        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
-        for name in wanted.get(str(stage), _PARTS):
-            if self.records.get(name) and name not in self.datasets:
-                own = self.train_options if name == "train" else {}
-                options = {**self.cut, **self.dataset_options, **own}
-                transform = self.transforms.get(name, self.eval_transform)
-                self.datasets[name] = TileDataset(self.records[name], transform=transform, **options)
+    def _make(self, name: str) -> None:
+        if self.records.get(name):
+            own = self.train_options if name == "train" else {}
+            options = {**self.cut, **self.dataset_options, **own}
+            transform = self.transforms.get(name, self.eval_transform)
+            self.datasets[name] = TileDataset(self.records[name], transform=transform, **options)
 
     def predicting(self, records: Sequence[Any]) -> TileDataModule:
         """A data module like this one, of these slides to predict and no others.
@@ -137,11 +106,7 @@ class TileDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         ----------
         records : sequence of slide, path or record
         """
-        other = copy.copy(self)
-        other.given = {"predict": list(records)}
-        other.root, other.trainer = None, None
-        other.datasets, other._records = {}, None
-        return other
+        return self._only(records)
 
     # ------------------------------------------------------------------ loaders
     def train_dataloader(self) -> Any:
@@ -169,30 +134,5 @@ class TileDataModule(lightning().LightningDataModule):  # type: ignore[misc]
         even = getattr(getattr(self.trainer, "state", None), "fn", None) == "fit"
         return self._loader(data, SlideSampler(data, even=even, seed=self.seed))
 
-    def _dataset(self, name: str) -> TileDataset:
-        if name not in self.datasets:
-            self.setup({"train": "fit", "val": "validate"}.get(name, name))
-        if name not in self.datasets:
-            raise SeriesError(f"the data module has no slides for {name}: give {name}= or root=")
-        return self.datasets[name]
-
     def _loader(self, data: TileDataset, sampler: Any) -> Any:
-        options: dict[str, Any] = {
-            "collate_fn": collate_items,
-            "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": worker_init(),
-        }
-        options |= self.loader_options
-        return torch.utils.data.DataLoader(
-            data, batch_size=self.batch_size, sampler=sampler, num_workers=self.num_workers, **options
-        )
-
-
-def _records(value: Any) -> list[Any]:
-    if isinstance(value, (str, os.PathLike)):
-        return list(find_slides(value))
-    if isinstance(value, Mapping):
-        return [as_record(value)]
-    if not isinstance(value, Sequence):
-        raise SeriesError(f"slides are a list, or the path of a folder to search, found {type(value).__name__}")
-    return [as_record(item) for item in value]
+        return self._batches(data, self.batch_size, sampler=sampler)
