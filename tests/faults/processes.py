@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
-__all__ = ["Ended", "run_apart", "run_fresh"]
+__all__ = ["ROOT_FOR_EVER", "Ended", "run_apart", "run_fresh"]
 
 _NOBODY = 65534
+#: What a process says that runs as root and cannot be anybody else, as in some containers.
+ROOT_FOR_EVER = "root cannot give up its rights here"
 _context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
 if sys.platform != "win32":
     _context.set_forkserver_preload(
@@ -127,8 +129,12 @@ def _work(pipe: Any, action: Any, values: tuple[Any, ...], prepare: Any, fault: 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault["limit"], resource.RLIM_INFINITY))
     if fault["as_nobody"] and os.geteuid() == 0:
-        os.setegid(_NOBODY)
-        os.seteuid(_NOBODY)
+        try:
+            os.setegid(_NOBODY)
+            os.seteuid(_NOBODY)
+        except OSError:
+            pipe.send((None, ROOT_FOR_EVER, 0))
+            os._exit(1)
     value, error = None, ""
     try:
         value = action(*values)

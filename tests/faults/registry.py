@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.processes import Ended, run_apart, run_fresh
+from tests.faults.processes import ROOT_FOR_EVER, Ended, run_apart, run_fresh
 
 __all__ = ["FAULTS", "Changed", "Fault", "Lost", "Removal", "Scene", "Set", "fault", "holds", "without"]
 
@@ -58,7 +58,10 @@ class Scene:
 
     def apart(self, action: Callable[..., Any], *values: Any, **fault: Any) -> Ended:
         """Run in a process of its own, which meets a fault (see :func:`run_apart`), and is as unprotected as this."""
-        return run_apart(action, values, self.removal.apply if self.removal else None, **fault)
+        ended = run_apart(action, values, self.removal.apply if self.removal else None, **fault)
+        if ended.error == ROOT_FOR_EVER:
+            pytest.skip(ROOT_FOR_EVER)
+        return ended
 
     def fresh(self, action: Callable[..., Any], *values: Any, environment: dict[str, str]) -> Ended:
         """Run in an interpreter of its own, started under an environment."""
