@@ -11,6 +11,7 @@ from dicom_ml.objects.report.descriptions import (
     TimePoint,
 )
 from dicom_ml.objects.report.items import ContentItem, Reference
+from dicom_ml.objects.report.reading import read_report, read_sr_tree
 from dicom_ml.objects.report.regions import (
     Box,
     Circle,
@@ -23,7 +24,7 @@ from dicom_ml.objects.report.regions import (
     Polyline,
     Region,
 )
-from dicom_ml.objects.report.report import Report, read_report, read_sr_tree
+from dicom_ml.objects.report.report import Report
 from dicom_ml.objects.report.segments import SegmentationFrame, SegmentReference
 from dicom_ml.objects.report.status import Status, Verification
 

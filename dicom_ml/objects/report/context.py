@@ -12,6 +12,7 @@ from dicom_ml.errors import EncodingError
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.report import concepts as c
 from dicom_ml.objects.report.items import ContentItem, Number, code_item, text_item, uid_item
+from dicom_ml.source import SourceSeries
 
 __all__ = ["Device", "DeviceSubject", "Fetus", "Observer", "Person", "Specimen", "Subject", "observer_of"]
 
@@ -279,3 +280,20 @@ def read_subject(root: ContentItem) -> Subject | None:
 
 def _a_code(value: Any) -> Code | None:
     return value if isinstance(value, Code) and value.meaning else None
+
+
+def specimen_of(source: SourceSeries) -> Specimen | None:
+    """The specimen that a slide's images describe."""
+    if not source.levels or "SpecimenDescriptionSequence" not in source.attributes:
+        return None
+    ds = source.attribute_dataset()
+    items = ds.get("SpecimenDescriptionSequence") or []
+    if len(items) != 1 or not items[0].get("SpecimenUID"):
+        return None
+    types = items[0].get("SpecimenTypeCodeSequence") or []
+    return Specimen(
+        str(items[0].SpecimenUID),
+        str(items[0].get("SpecimenIdentifier") or "") or None,
+        str(ds.get("ContainerIdentifier") or "") or None,
+        parse_code(types[0]) if types else None,
+    )

@@ -1,12 +1,10 @@
-"""Measurement reports: made from groups, or read from any maker's structured report (PS3.16 TID 1500)."""
+"""Measurement reports (PS3.16 TID 1500): what they say, and how they are put together."""
 
 from __future__ import annotations
 
-import copy
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,33 +12,31 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.codes import Code, parse_code
-from dicom_ml.encoding.uids import derived_uid
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.derived import Description, describe
 from dicom_ml.objects.report import builders
 from dicom_ml.objects.report import concepts as c
-from dicom_ml.objects.report.canvas import Canvas, array_canvas, rebase, rebase_slice
+from dicom_ml.objects.report.canvas import Canvas, array_canvas
 from dicom_ml.objects.report.context import (
     Observer,
-    Specimen,
     Subject,
     default_observer,
     observer_items,
     observer_of,
-    read_observers,
-    read_subject,
+    specimen_of,
     subject_items,
 )
 from dicom_ml.objects.report.descriptions import Evaluation, Measurement, MeasurementGroup, check_sequence
-from dicom_ml.objects.report.document import DOCUMENTS, StoredDocument, document_bytes, read_document
+from dicom_ml.objects.report.document import DOCUMENTS, StoredDocument, document_bytes
 from dicom_ml.objects.report.geojson import regions_to_geojson
 from dicom_ml.objects.report.group_items import algorithm_items, evaluation_item, group_item, measurement_item
-from dicom_ml.objects.report.group_reading import find_groups, read_evaluations, read_group, read_measurement
+from dicom_ml.objects.report.group_reading import find_groups
+from dicom_ml.objects.report.groups import on_series, tracked
 from dicom_ml.objects.report.items import ContentItem, Reference, code_item, container
-from dicom_ml.objects.report.library import library_item, read_library
+from dicom_ml.objects.report.library import library_item
 from dicom_ml.objects.report.records import records_of
-from dicom_ml.objects.report.region_items import COORDINATES, RegionReader
+from dicom_ml.objects.report.region_items import COORDINATES
 from dicom_ml.objects.report.regions import Region
 from dicom_ml.objects.report.segments import SegmentReference
 from dicom_ml.objects.report.status import Status, read_status
@@ -50,7 +46,7 @@ from dicom_ml.source import SourceSeries, as_source
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Report", "read_report", "read_sr_tree"]
+__all__ = ["Report"]
 
 
 class Report:
@@ -135,13 +131,13 @@ class Report:
         self._extra = tuple(evidence)
         self._status: Status | None = status if status is not None else Status()
         self.algorithm = algorithm
-        self.groups: list[MeasurementGroup] = _tracked(check_sequence(groups), record)
+        self.groups: list[MeasurementGroup] = tracked(check_sequence(groups), record)
         self.evaluations = list(evaluations)
         self.derived = list(derived)
         listed = [] if observers is None else [observers] if isinstance(observers, str) else observers
         listed = list(listed) if isinstance(listed, list | tuple) else [listed]
         self.observers: list[Observer] = [observer_of(o) for o in listed] or [default_observer(algorithm)]
-        self.subject = subject if subject is not None else _specimen(record)
+        self.subject = subject if subject is not None else specimen_of(record)
         self.problems: list[str] = []
         defaults: dict[str, Any] = {"series_description": "Measurement report"}
         if algorithm is not None and not algorithm.is_manual:
@@ -431,7 +427,7 @@ class Report:
                 record = as_source(group.source)
                 canvas, array = canvases[record.series_instance_uid], array_canvas(group.source, record)
             if array is not None:
-                group = _on_series(group, array, canvas)
+                group = on_series(group, array, canvas)
             algorithm = group.algorithm or self.algorithm
             identity = group.tracking_id or "", group.tracking_uid or ""
             measured.append(group_item(group, canvas, *identity, algorithm, self._coordinates))
@@ -447,143 +443,9 @@ class Report:
         return root
 
 
-def _tracked(groups: Sequence[MeasurementGroup], source: SourceSeries) -> list[MeasurementGroup]:
-    """The groups, each with a tracking identifier and UID.
-
-    The UID is derived as that of a segment is: a segment and a group of one source, name and meaning are one thing.
-    """
-    found = []
-    for place, given in enumerate(groups, start=1):
-        group = copy.copy(given)
-        name, uid = group.tracking_id, group.tracking_uid
-        if isinstance(group.region, SegmentReference) and (name is None or uid is None):
-            segment = _segment_of(group.region)
-            if segment is not None:
-                name = name or segment.tracking_id or segment.label
-                uid = uid or segment.tracking_uid
-        if name is None:
-            name = f"{group.finding.meaning if group.finding is not None else 'Finding'} {place}"
-        if uid is None:
-            finding = group.finding.sct if group.finding is not None else Code("none", "none")
-            uid = derived_uid("tracking", source.series_instance_uid, name, finding.scheme, finding.value)
-        object.__setattr__(group, "tracking_id", name)
-        object.__setattr__(group, "tracking_uid", uid)
-        object.__setattr__(group, "item", None)
-        found.append(group)
-    return found
-
-
-def _on_series(given: MeasurementGroup, array: Canvas, canvas: Canvas) -> MeasurementGroup:
-    """A group whose indices are those of a cropped, turned or resampled volume, in those of its series."""
-    group = copy.copy(given)
-
-    def moved(region: Region | None) -> Region | None:
-        return None if region is None else rebase(region, array, canvas)
-
-    measurements = tuple(m if m.region is None else replace(m, region=moved(m.region)) for m in group.measurements)
-    images = tuple(i if isinstance(i, Reference) else rebase_slice(i, array, canvas) for i in group.images)
-    object.__setattr__(group, "region", moved(group.region))
-    object.__setattr__(group, "measurements", measurements)
-    object.__setattr__(group, "images", images)
-    return group
-
-
-def _segment_of(region: SegmentReference) -> Any:
-    segments = getattr(region.segmentation, "segments", ())
-    return next((s for s in segments if s.number == region.number), None)
-
-
-def _specimen(source: SourceSeries) -> Specimen | None:
-    """The specimen that a slide's images describe."""
-    if not source.levels or "SpecimenDescriptionSequence" not in source.attributes:
-        return None
-    ds = source.attribute_dataset()
-    items = ds.get("SpecimenDescriptionSequence") or []
-    if len(items) != 1 or not items[0].get("SpecimenUID"):
-        return None
-    types = items[0].get("SpecimenTypeCodeSequence") or []
-    return Specimen(
-        str(items[0].SpecimenUID),
-        str(items[0].get("SpecimenIdentifier") or "") or None,
-        str(ds.get("ContainerIdentifier") or "") or None,
-        parse_code(types[0]) if types else None,
-    )
-
-
 def _is_kind(region: Region, wanted: str | type[Region]) -> bool:
     return region.kind == wanted.lower() if isinstance(wanted, str) else isinstance(region, wanted)
 
 
 def _uids(item: ContentItem) -> set[str | None]:
     return {i.value.sop_instance_uid for i in item.walk() if isinstance(i.value, Reference)}
-
-
-# ---------------------------------------------------------------------- reading
-def read_report(path: str | os.PathLike[str] | bytes, source: Any = None, space: str | None = None) -> Report:
-    """Read a structured report of any maker.
-
-    Groups are found wherever the maker has put them; a report that follows another template has none, and is read
-    through :meth:`Report.tree`. What could not be understood is listed in ``report.problems``.
-
-    Parameters
-    ----------
-    path : path or bytes
-    source : Volume, Slide or SourceSeries, optional
-        The images that it is about. By default they are those of the report's image library.
-    space : str, optional
-        ``"index"`` or ``"mm"`` to have every region in these coordinates. By default regions are in array indices
-        where it is known how the images lie, from the source or the image library; otherwise those on images are in
-        indices and name their image but no slice, and those in space in millimetres.
-
-    Raises
-    ------
-    FileError
-        If the file is no structured report.
-    """
-    stored = read_document(path)
-    root = stored.root
-    report = object.__new__(Report)
-    record = None if source is None else as_source(source)
-    canvas = read_library(root) if record is None else Canvas.of(record)
-    if space is None and canvas is not None and canvas.grid is not None:
-        space = "index"
-    if space not in (None, "index", "mm"):
-        raise EncodingError(f"space is 'index' or 'mm', found {space!r}")
-    if space is not None and (canvas is None or canvas.grid is None):
-        raise EncodingError(
-            f"space={space!r} needs to know where the images lie, which this report does not say; pass source="
-        )
-    array = None if record is None or space == "mm" else array_canvas(source, record)
-    regions = RegionReader(canvas, space, array)
-    report._stored, report._source, report._description = stored, record, None
-    report.groups = [read_group(item, regions) for item in find_groups(root)]
-    report._status = None
-    report.observers = read_observers(root)
-    report.subject = read_subject(root)
-    report.derived, report.evaluations = _read_others(root, regions)
-    algorithms = set({id(g.algorithm): g.algorithm for g in report.groups if g.algorithm is not None}.values())
-    report.algorithm = algorithms.pop() if len(algorithms) == 1 else None
-    report.problems = regions.problems
-    return report
-
-
-def _read_others(root: ContentItem, regions: RegionReader) -> tuple[list[Measurement], list[Evaluation]]:
-    derived: list[Measurement] = []
-    evaluations: list[Evaluation] = []
-    for item in root.children:
-        if item.name == c.DERIVED_MEASUREMENTS:
-            derived += [read_measurement(i, regions) for i in item.children if i.value_type == "NUM"]
-        elif item.name == c.QUALITATIVE_EVALUATIONS:
-            evaluations += read_evaluations(item.children)
-    return derived, evaluations
-
-
-def read_sr_tree(path: str | os.PathLike[str] | bytes) -> ContentItem:
-    """The content of any structured report, key object selections included, as a tree of content items.
-
-    Raises
-    ------
-    FileError
-        If the file is no structured report.
-    """
-    return read_document(path).root
