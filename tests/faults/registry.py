@@ -121,7 +121,10 @@ class Changed:
         source = textwrap.dedent(inspect.getsource(function))
         for old, new in self.changes:
             if source.count(old) != 1:
-                raise LookupError(f"{function.__qualname__} holds {source.count(old)} times, not once: {old}")
+                raise LookupError(
+                    f"{function.__qualname__} holds {source.count(old)} times, not once: {old!r}; where the protection "
+                    "reads otherwise now, change what its removal in tests/faults replaces"
+                )
             source = source.replace(old, new)
         (definition,) = ast.parse(source).body
         assert isinstance(definition, ast.FunctionDef)
