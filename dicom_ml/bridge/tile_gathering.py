@@ -12,6 +12,7 @@ from dicom_ml.bridge.results import Written
 from dicom_ml.bridge.tensors import SOURCE_KEY
 from dicom_ml.bridge.tiles import TILE_GRID_KEY, TILE_POSITION_KEY, TileGrid
 from dicom_ml.errors import DicomMLWarning
+from dicom_ml.objects.iod import validated
 from dicom_ml.source import SourceSeries
 
 __all__ = ["TileGathering", "is_tile", "tell_empty"]
@@ -42,12 +43,17 @@ class TileGathering:
     output : ItemOutput
     folder : path
     model : str
+    validate : bool
+        Whether objects are checked before they take their names.
     """
 
-    def __init__(self, output: ItemOutput, folder: str | os.PathLike[str], model: str = "") -> None:
+    def __init__(
+        self, output: ItemOutput, folder: str | os.PathLike[str], model: str = "", *, validate: bool = False
+    ) -> None:
         self.output = output
         self.folder = os.fspath(folder)
         self.model = model
+        self.validate = validate
         self._results: dict[tuple[str, str], ItemResult] = {}
         self._finished: dict[tuple[str, str], Written | None] = {}
 
@@ -86,7 +92,8 @@ class TileGathering:
         return self._finish(key) if result.complete else None
 
     def _finish(self, key: tuple[str, str]) -> Written | None:
-        self._finished[key] = self._results[key].finish()
+        with validated(self._results[key].source, self.validate):
+            self._finished[key] = self._results[key].finish()
         if self._finished[key] is None:
             tell_empty(self._results[key].source.series_instance_uid)
         return self._finished[key]

@@ -41,6 +41,8 @@ class SaveParametricMap(GridSaver):
         Template; see :class:`dicom_ml.bridge.results.NamedResults`.
     model : str
         What tells this model from another; it takes part in the UIDs.
+    validate : bool
+        As in :class:`dicom_ml.transforms.SaveSegmentation`.
     **options
         Further arguments of :meth:`dicom_ml.ParametricMap.from_array`, such as ``padding`` or ``qualification``.
 
@@ -67,6 +69,7 @@ class SaveParametricMap(GridSaver):
         on_mismatch: str = "error",
         filename: str | None = None,
         model: str = "",
+        validate: bool = True,
         **options: Any,
     ) -> None:
         self.output = ParametricMapOutput(
@@ -82,6 +85,7 @@ class SaveParametricMap(GridSaver):
         )
         self.output_dir = os.fspath(output_dir)
         self.model = model
+        self.validate = validate
 
 
 class SaveParametricMapd(GridSaverd):

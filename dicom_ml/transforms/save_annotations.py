@@ -16,6 +16,7 @@ from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of
 from dicom_ml.bridge.tile_gathering import TileGathering, is_tile, tell_empty
 from dicom_ml.bridge.tiles import TileGrid
 from dicom_ml.errors import DicomMLError, EncodingError
+from dicom_ml.objects.iod import validated
 from dicom_ml.source import SourceSeries, as_source
 from dicom_ml.transforms.saving import saved_meta, savers_of
 
@@ -45,6 +46,8 @@ class SaveAnnotations(Transform):
         Template; see :class:`dicom_ml.bridge.results.NamedResults`.
     model : str
         What tells this model from another; it takes part in the UIDs.
+    validate : bool
+        As in :class:`dicom_ml.transforms.SaveSegmentation`.
     box_key, label_key, score_key : str, optional
         How predictions call what they hold.
     **options
@@ -76,6 +79,7 @@ class SaveAnnotations(Transform):
         level: int = 0,
         filename: str | None = None,
         model: str = "",
+        validate: bool = True,
         box_key: str | None = None,
         label_key: str | None = None,
         score_key: str | None = None,
@@ -104,6 +108,7 @@ class SaveAnnotations(Transform):
         self.level = int(level)
         self.output_dir = os.fspath(output_dir)
         self.model = model
+        self.validate = validate
         self._gathering: TileGathering | None = None
 
     def __call__(self, pred: Any, source: Any = None) -> Any:
@@ -138,14 +143,15 @@ class SaveAnnotations(Transform):
             return self._tiles().put(source, pred)
         record = self._slide(source, pred)
         model = f"{self.model}:{self.level}"
-        written = self.output.write(pred, self._whole(record), record, self.output_dir, model=model)
+        with validated(record, self.validate):
+            written = self.output.write(pred, self._whole(record), record, self.output_dir, model=model)
         if written is None:
             tell_empty(record.series_instance_uid)
         return written
 
     def _tiles(self) -> TileGathering:
         if self._gathering is None:
-            self._gathering = TileGathering(self.output, self.output_dir, self.model)
+            self._gathering = TileGathering(self.output, self.output_dir, self.model, validate=self.validate)
         return self._gathering
 
     def finish(self) -> list[Written]:

@@ -19,6 +19,7 @@ from dicom_ml.bridge.results import Written
 from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of, torch
 from dicom_ml.bridge.tile_gathering import TileGathering, is_tile
 from dicom_ml.errors import EncodingError
+from dicom_ml.objects.iod import validated
 from dicom_ml.transforms.saving import savers_of
 
 __all__ = ["SaveReport", "SaveReportD", "SaveReportDict", "SaveReportd"]
@@ -71,6 +72,8 @@ class SaveReport(Transform):
         Template; see :class:`dicom_ml.bridge.results.NamedResults`.
     model : str
         What tells this model from another; it takes part in the UIDs.
+    validate : bool
+        As in :class:`dicom_ml.transforms.SaveSegmentation`.
     **options
         Further arguments of :class:`dicom_ml.Report`, such as ``coordinates``, ``procedure`` or ``observers``.
 
@@ -101,6 +104,7 @@ class SaveReport(Transform):
         values: Any = None,
         filename: str | None = None,
         model: str = "",
+        validate: bool = True,
         **options: Any,
     ) -> None:
         common: dict[str, Any] = {"algorithm": algorithm, "site": site, "filename": filename, "options": options}
@@ -119,6 +123,7 @@ class SaveReport(Transform):
         self.decision = Decision(activation)
         self.output_dir = os.fspath(output_dir)
         self.model = model
+        self.validate = validate
         self._gathering: TileGathering | None = None
 
     def __call__(self, pred: Any, image: Any = None) -> Any:
@@ -151,6 +156,10 @@ class SaveReport(Transform):
     def write(self, pred: Any, image: Any = None, meta: Any = None) -> Written:
         """Write ``pred`` and say where and as what; ``meta`` is that of an image that is a plain tensor."""
         place = ImagePlace.of(pred if image is None else image, meta)
+        with validated(place.source, self.validate):
+            return self._write(pred, place)
+
+    def _write(self, pred: Any, place: ImagePlace) -> Written:
         output = self.output
         if place.source.levels and not isinstance(output, ClassificationOutput):
             raise EncodingError(
@@ -180,7 +189,7 @@ class SaveReport(Transform):
         if self._gathering is None:
             if not isinstance(self.output, DetectionOutput | ClassificationOutput):
                 raise EncodingError("masks are measured on volumes; tiles of slides have detections or classes")
-            self._gathering = TileGathering(self.output, self.output_dir, self.model)
+            self._gathering = TileGathering(self.output, self.output_dir, self.model, validate=self.validate)
         if self.kind == "detections":
             return self._gathering.put(tile, pred if isinstance(pred, Found) else found_in(pred))
         return self._gathering.put(tile, self._scores(pred))

@@ -14,6 +14,8 @@ from monai.utils import MetaKeys, PostFix
 from dicom_ml.bridge.results import Written
 from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of, prediction_array
 from dicom_ml.errors import EncodingError, GeometryError
+from dicom_ml.objects.iod import validated
+from dicom_ml.source import as_source
 
 __all__ = ["SAVED_TO", "GridSaver", "GridSaverd", "borrowed_source", "saved_meta", "savers_of"]
 
@@ -28,11 +30,15 @@ S = TypeVar("S", bound=Saver)
 
 
 class GridSaver(Transform):
-    """Writes a prediction on the grid that it says it lies on; a subclass makes output, folder and model."""
+    """Writes a prediction on the grid that it says it lies on.
+
+    A subclass makes output, folder and model, and says whether objects are validated.
+    """
 
     output: Any
     output_dir: str
     model: str
+    validate: bool
 
     def __call__(self, pred: Any, source: Any = None, affine: Any = None) -> Any:
         """Write ``pred``.
@@ -54,7 +60,7 @@ class GridSaver(Transform):
         Raises
         ------
         EncodingError, GeometryError, SeriesError
-            If it cannot be written rightly.
+            If it cannot be written rightly, or, with ``validate``, would not conform.
         """
         written = self.write(pred, source, affine)
         meta = getattr(pred, "meta", None)
@@ -71,7 +77,9 @@ class GridSaver(Transform):
                 "the prediction does not say which series it was made from: keep it a MetaTensor from LoadDicomd on "
                 "(is monai.data.set_track_meta on?), or pass source="
             )
-        return self.output.write(array, lps, handle, self.output_dir, model=self.model)
+        record = as_source(handle)
+        with validated(record, self.validate):
+            return self.output.write(array, lps, record, self.output_dir, model=self.model)
 
 
 class GridSaverd(MapTransform):

@@ -216,6 +216,9 @@ class SaveSegmentation(GridSaver):
     model : str
         What tells this model from another with the same name and version, such as a checkpoint's hash: it takes
         part in the UIDs.
+    validate : bool
+        Check each object against the standard and its source before it takes its name, as :func:`dicom_ml.validate`
+        does; one with an error is not written, and whatever had its name before stays.
     **options
         Further arguments of :meth:`dicom_ml.Segmentation.from_array`, such as ``series_description``.
 
@@ -236,12 +239,14 @@ class SaveSegmentation(GridSaver):
         on_mismatch: str = "error",
         filename: str | None = None,
         model: str = "",
+        validate: bool = True,
         **options: Any,
     ) -> None:
         made = as_segments(segments, algorithm)
         self.output = SegmentationOutput(made, kind, compression, on_mismatch, filename, options)
         self.output_dir = os.fspath(output_dir)
         self.model = model
+        self.validate = validate
 
 
 class SaveSegmentationd(GridSaverd):

@@ -27,6 +27,8 @@ from monai.data.image_writer import ImageWriter
 from dicom_ml.bridge.output import SegmentationOutput, WrittenSegmentation, as_segments
 from dicom_ml.bridge.tensors import SOURCE_KEY, handle_of, prediction_array
 from dicom_ml.errors import EncodingError
+from dicom_ml.objects.iod import validated
+from dicom_ml.source import as_source
 
 __all__ = ["DicomSegmentationWriter", "register_segmentation_writer", "series_name_formatter"]
 
@@ -36,7 +38,7 @@ class DicomSegmentationWriter(ImageWriter):
 
     Parameters
     ----------
-    segments, kind, algorithm, compression, on_mismatch, model, **options
+    segments, kind, algorithm, compression, on_mismatch, model, validate, **options
         As in :class:`dicom_ml.transforms.SaveSegmentation`.
     output_dtype
         Given by ``SaveImage``, and not heeded: labels and probabilities are written as they are.
@@ -59,6 +61,7 @@ class DicomSegmentationWriter(ImageWriter):
         compression: str | None = None,
         on_mismatch: str = "error",
         model: str = "",
+        validate: bool = True,
         output_dtype: Any = None,
         scale: Any = None,
         **options: Any,
@@ -75,6 +78,7 @@ class DicomSegmentationWriter(ImageWriter):
             as_segments(segments, algorithm), kind, compression, on_mismatch, options=options
         )
         self.model = model
+        self.validate = validate
         self.meta: Mapping[str, Any] = {}
         self.written: WrittenSegmentation | None = None
 
@@ -108,9 +112,11 @@ class DicomSegmentationWriter(ImageWriter):
         """Write to ``filename``; the file appears when it is complete."""
         super().write(filename, verbose=verbose)
         array, affine = prediction_array(self.data_obj, self.meta.get("affine"))
-        self.written = self.output.write(
-            array, affine, self.meta[SOURCE_KEY], os.path.dirname(filename), model=self.model, path=filename
-        )
+        source = as_source(self.meta[SOURCE_KEY])
+        with validated(source, self.validate):
+            self.written = self.output.write(
+                array, affine, source, os.path.dirname(filename), model=self.model, path=filename
+            )
 
 
 def register_segmentation_writer(extension: str = "dcm", **settings: Any) -> None:
