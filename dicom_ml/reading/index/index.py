@@ -118,7 +118,8 @@ class Index:
     def counts(self) -> dict[str, int]:
         """How many patients, studies, series, instances, other files and broken files there are."""
         row = self.sql(
-            "SELECT (SELECT COUNT(*) FROM (SELECT DISTINCT patient_id, patient_id_issuer FROM series_parts)) AS patients,"
+            "SELECT (SELECT COUNT(*) FROM (SELECT DISTINCT patient_id, patient_id_issuer"
+            " FROM series_parts)) AS patients,"
             " (SELECT COUNT(*) FROM (SELECT DISTINCT patient_id, patient_id_issuer, study_instance_uid"
             " FROM series_parts)) AS studies,"
             " (SELECT COUNT(DISTINCT series_instance_uid) FROM series_parts) AS series,"
@@ -176,18 +177,20 @@ class Index:
 
     def _files(self, rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, ...], tuple[str, ...]]:
         """Files of rows of ``series``, by :func:`_key`: one question for all of them."""
-        found: dict[tuple[Any, ...], list[tuple[str, str]]] = {_key(row): [] for row in rows}
+        found: dict[tuple[Any, ...], list[str]] = {_key(row): [] for row in rows}
+        given = [json.dumps(sorted({key[0] for key in found}))]
+        chosen = "FROM series_parts p JOIN json_each(?) w ON p.series_instance_uid = w.value"
+        parts = {row["id"]: _key(row)[:-1] for row in self.iterate(f"SELECT p.*, '' AS sop_class_uid {chosen}", given)}
         items = self.iterate(
-            f"SELECT {', '.join('p.' + name for name in _KEY[:-1])}, i.sop_class_uid, f.folder, f.name"
-            " FROM series_parts p JOIN instances i ON i.part_id = p.id JOIN files f ON f.id = i.file_id"
-            " WHERE p.series_instance_uid IN (SELECT value FROM json_each(?))",
-            [json.dumps(sorted({key[0] for key in found}))],
+            f"SELECT i.part_id, i.sop_class_uid, f.folder, f.name {chosen}"
+            " JOIN instances i ON i.part_id = p.id JOIN files f ON f.id = i.file_id",
+            given,
         )
         for item in items:
-            files = found.get(_key(item))
+            files = found.get((*parts[item["part_id"]], item["sop_class_uid"]))
             if files is not None:
-                files.append((item["folder"], item["name"]))
-        return {key: tuple(self._place(*file) for file in sorted(files)) for key, files in found.items()}
+                files.append(self._place(item["folder"], item["name"]))
+        return {key: tuple(sorted(files)) for key, files in found.items()}
 
     def references(self, **equal: Any) -> list[dict[str, Any]]:
         """What refers to what: ``from_series``, ``from_instance``, ``from_modality``, ``kind``,

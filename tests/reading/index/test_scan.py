@@ -218,3 +218,25 @@ def test_real_archive(shared_data):
         assert row["sop_instance_uid"] == str(head.get("SOPInstanceUID") or "").strip()
         assert row["series_instance_uid"] == str(head.get("SeriesInstanceUID") or "").strip()
         assert row["patient_id"] == str(head.get("PatientID") or "").strip()
+
+
+def test_questions_of_many_series_are_few(archive, monkeypatch):
+    """An archive of a million files has ten thousand series: none is asked for by a question of its own."""
+    index = dml.scan(archive)
+    asked = []
+    rows = index._database.rows
+    monkeypatch.setattr(index._database, "rows", lambda *given: asked.append(given[0]) or rows(*given))
+    expected = {row.series_instance_uid: row for row in index.series()}
+    assert len(asked) <= 3 and len(expected) > 1
+    asked.clear()
+    records = index.records()
+    assert len(asked) <= 8
+    for record in records:
+        uid = record["series_instance_uid"]
+        (alone,) = index.series(series_instance_uid=uid)
+        assert record["image"] == list(alone.files) == list(expected[uid].files)
+        labels = [r for r in index.referring_to(uid) if r.modality == "SEG"]
+        assert record.get("label", []) == [path for row in labels for path in row.files]
+    # more values than a query takes one by one
+    many = [*expected, *(f"1.2.{n}" for n in range(40_000))]
+    assert index.series(series_instance_uid=many) == list(expected.values())
