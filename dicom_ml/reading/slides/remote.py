@@ -222,9 +222,6 @@ class WebFrames(FrameIndex):
         """Frames come one by one, so each begins a byte."""
         return 0
 
-    def native_array(self) -> None:
-        """There is no array of all frames."""
-
 
 # ---------------------------------------------------------------------- opening
 def remote_files(address: str) -> list[SlideFile]:
