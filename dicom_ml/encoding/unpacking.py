@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import lzma
 import os
 import zipfile
 import zlib
@@ -17,7 +16,7 @@ __all__ = ["gunzip", "opened_zip", "read_member", "zip_members"]
 
 #: What zipfile and the decompressors raise on archives that are damaged, encrypted, or packed by other methods.
 _DAMAGED = (
-    zipfile.BadZipFile, RuntimeError, NotImplementedError, KeyError, ValueError, EOFError, zlib.error, lzma.LZMAError,
+    zipfile.BadZipFile, RuntimeError, NotImplementedError, KeyError, ValueError, EOFError, zlib.error,
     MemoryError,
 )  # fmt: skip
 _END, _END_64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
@@ -25,6 +24,7 @@ _END_SIZE, _END_64_SIZE, _LOCATOR_SIZE = 22, 56, 20
 _LONGEST_COMMENT = 65535
 #: What an entry of the directory begins with, and bytes that it has with a very long name.
 _ENTRY, _LONGEST_ENTRY = b"PK\x01\x02", 1024
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 _CHUNK, _LEAST_CHUNK = 1 << 22, 1 << 12
 
 
@@ -81,7 +81,11 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     ------
     zipfile.BadZipFile
         If it is not what it announces.
+    NotImplementedError
+        If it is packed in an unusual way.
     """
+    if info.compress_type not in _METHODS:  # LZMA and later ones take memory as the file says
+        raise NotImplementedError(f"{info.filename} is packed by method {info.compress_type}; pack it by deflate")
     parts, left = [], info.file_size
     # read in pieces: the library expands what it has read before it cuts it to size, and bounds that for deflate only
     piece = _CHUNK if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else _LEAST_CHUNK

@@ -18,7 +18,7 @@ from tests.fuzz.bombs import dicom, element, image, item
 from tests.fuzz.watch import Watch, shared_watch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches memory by Linux's limits")
-SECONDS = 6.0
+SECONDS = 10.0
 SM = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
 

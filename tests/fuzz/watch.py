@@ -26,7 +26,7 @@ __all__ = ["Result", "Watch", "shared_watch"]
 
 #: Bytes that a reader may take above what the program has, and seconds; a busy machine is slow.
 MOST_BYTES = 768 << 20
-MOST_SECONDS = 12
+MOST_SECONDS = 20
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ LITTLE = {
     "DICOM_ML_MOST_ANSWER": "3e7", "DICOM_ML_MOST_LISTING": "3e7", "DICOM_ML_MOST_FOUND": "3000",
     "DICOM_ML_MOST_UNPACKED": "1e8", "DICOM_ML_PATIENCE": "1",
 }  # fmt: skip
-SECONDS = 8.0
+SECONDS = 12.0
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def refused(found: Result, words: str = "") -> Result:
     assert found.error in ("StoreError", "FileError"), found
     assert found.seconds < SECONDS, found
     assert words in found.message, found.message
+    assert "Memory" not in found.cause + found.message, found  # refused, and not run out of
     return found
 
 

@@ -25,7 +25,7 @@ LITTLE = {
     "DICOM_ML_MOST_ANSWER": "3e7", "DICOM_ML_MOST_FOUND": "300", "DICOM_ML_PATIENCE": "1",
     "DICOM_ML_MOST_UNPACKED": "1e8",
 }  # fmt: skip
-SECONDS = 9.0
+SECONDS = 12.0
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
@@ -38,6 +38,7 @@ def refused(found: Result, words: str = "") -> Result:
     assert found.kind == "refused", f"{found.kind} {found.error} after {found.seconds} s: {found.value} {found.message}"
     assert found.error == "StoreError" and found.seconds < SECONDS, found
     assert words in found.message, found.message
+    assert "Memory" not in found.cause + found.message, found  # refused, and not run out of
     return found
 
 

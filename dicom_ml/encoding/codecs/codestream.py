@@ -11,6 +11,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 
+from dicom_ml.encoding.limits import UNPACKED, most_unpacked
 from dicom_ml.errors import CodecError, DicomMLWarning
 
 from .base import Buffer, FrameInfo
@@ -202,6 +203,11 @@ def check_expansion(encoded: int, info: FrameInfo, frames: int = 1) -> None:
         How many there are.
     """
     decoded = info.decoded_bytes * frames
+    if decoded > most_unpacked(encoded):
+        raise CodecError(
+            f"the header announces {decoded} bytes of pixels in {encoded} encoded bytes, as a bomb does; "
+            f"{UNPACKED.advice}"
+        )
     if decoded <= _ALWAYS * frames:
         return
     if decoded > encoded * _MOST_OF_A_BYTE.get(info.transfer_syntax_uid, _USUALLY_MOST):
