@@ -9,17 +9,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pydicom
 
 from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs import FrameInfo
-from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, Place, items_of
-from dicom_ml.encoding.functional_groups import read_frame_groups, read_item
+from dicom_ml.encoding.elements import FileView, NeedMore, NotLean, Place
 from dicom_ml.encoding.untrusted import dcmread, reason_of, understood
-from dicom_ml.errors import CodecError, DicomMLWarning, FileError
+from dicom_ml.errors import CodecError, FileError
 from dicom_ml.reading.headers import decimals, parse_items, read_header
 from dicom_ml.reading.slides.files import PixelPlace, SlideFile
+from dicom_ml.reading.slides.frame_places import (
+    MICRON,
+    SHARED,
+    FramePlaces,
+    decoded,
+    frame_places,
+    matrix_of,
+    shared_groups,
+)
 from dicom_ml.source import copied_attributes
 
 __all__ = [
@@ -37,23 +44,8 @@ __all__ = [
 #: SOP classes of tiled images in the slide coordinate system.
 SLIDE_CLASSES = (sop.VL_WHOLE_SLIDE_MICROSCOPY, sop.CONFOCAL_MICROSCOPY_TILED)
 
-_SHARED, _PER_FRAME = 0x52009229, 0x52009230
 _ORIGIN, _PATHS = 0x00480008, 0x00480105
-_PLANE_POSITION, _PATH_IDENTIFICATION = 0x0048021A, 0x00480207
-_WANTED = {
-    "row": (_PLANE_POSITION, 0x0048021F),
-    "column": (_PLANE_POSITION, 0x0048021E),
-    "z": (_PLANE_POSITION, 0x0040074A),
-    "path": (_PATH_IDENTIFICATION, 0x00480106),
-}
-_SHARED_WANTED = {
-    **_WANTED,
-    "spacing": (0x00289110, 0x00280030),
-    "thickness": (0x00289110, 0x00180050),
-    "between": (0x00289110, 0x00180088),
-}
 _LONG_HEADERS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UN")
-_MICRON = 1e-3
 _COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
 
 
@@ -89,26 +81,6 @@ class Concatenation:
     number: int
     total: int | None
     offset: int | None
-
-
-@dataclass(frozen=True)
-class FramePlaces:
-    """Where each frame of a file lies, one row a frame.
-
-    Attributes
-    ----------
-    rows, columns : ndarray of int64
-        Of the frame's first pixel in the total pixel matrix, from 0.
-    z : ndarray of float64, or None
-        Focal plane in mm; None where no frame says.
-    paths : list of str, or None
-        Optical path identifiers; None where no frame says.
-    """
-
-    rows: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int64]
-    z: npt.NDArray[np.float64] | None
-    paths: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -263,7 +235,7 @@ def _slide_image(file: SlideFile, opened: OpenedHeader) -> SlideImage:
     place = _pixel_place(opened)
     rows, columns = view.integer(0x00480007, 0) or 0, view.integer(0x00480006, 0) or 0
     image_type = view.texts(0x00080008)
-    shared = _shared(view)
+    shared = shared_groups(view)
     organization = view.text(0x00209311)
     with understood(file.name):
         paths = _optical_paths(file, view)
@@ -277,9 +249,9 @@ def _slide_image(file: SlideFile, opened: OpenedHeader) -> SlideImage:
     thickness = _text_numbers(shared, "thickness", 0x00180050, file.name, 1)
     depth = _floats(view, 0x00480003)
     shared_z = _text_numbers(shared, "z", 0x0040074A, file.name, 1)
-    places = _frame_places(file, view, place, shared, organization, (rows, columns))
+    places = frame_places(file, view, place, shared, organization, (rows, columns))
     if not (rows and columns):
-        rows, columns = _matrix_of(place, places)
+        rows, columns = matrix_of(place, places)
     if spacing is None or min(spacing) <= 0:
         height, width = _floats(view, 0x00480002), _floats(view, 0x00480001)
         spacing = (height / rows, width / columns) if height and width else None
@@ -297,13 +269,13 @@ def _slide_image(file: SlideFile, opened: OpenedHeader) -> SlideImage:
         matrix=(rows, columns),
         organization=organization,
         spacing=(spacing[0], spacing[1]) if spacing else None,
-        thickness=thickness[0] if thickness and thickness[0] > 0 else depth * _MICRON if depth else None,
+        thickness=thickness[0] if thickness and thickness[0] > 0 else depth * MICRON if depth else None,
         between=between[0] if between else None,
         origin=origin,
         orientation=orientation,
         focal_planes=view.integer(0x00480303),
-        shared_z=shared_z[0] * _MICRON if shared_z else None,
-        shared_path=_decoded(shared.get("path")) or None,
+        shared_z=shared_z[0] * MICRON if shared_z else None,
+        shared_path=decoded(shared.get("path")) or None,
         optical_paths=paths,
         concatenation=_concatenation(view),
         pyramid=view.text(0x00080019),
@@ -355,107 +327,7 @@ def _pixel_place(opened: OpenedHeader) -> PixelPlace:
     return PixelPlace(pixels[1], pixels[2], info, frames, opened.in_place, (tables[0], tables[1]))
 
 
-def _shared(view: FileView) -> dict[str, bytes | None]:
-    place = view.places.get(_SHARED)
-    if place is not None:
-        for start, end in items_of(view.data, place[1], place[2], view.implicit):
-            return read_item(view.data, start, end, view.implicit, _SHARED_WANTED)
-    return {}
-
-
-def _frame_places(
-    file: SlideFile,
-    view: FileView,
-    place: PixelPlace,
-    shared: dict[str, bytes | None],
-    organization: str,
-    matrix: tuple[int, int],
-) -> FramePlaces | None:
-    """Positions of the frames where they are stated and needed: tiles in full order have theirs by their number."""
-    per_frame = view.places.get(_PER_FRAME)
-    if per_frame is None or per_frame[2] <= 0:
-        return None
-    if organization == "TILED_FULL" and min(matrix) > 0:
-        tiles = -(-matrix[0] // place.info.rows) * -(-matrix[1] // place.info.columns)
-        if place.frames % tiles == 0:
-            return None
-    count, columns = read_frame_groups(view.data, per_frame[1], per_frame[2], view.implicit, _WANTED)
-    if count != place.frames:
-        raise FileError(f"it has {place.frames} frames, but functional groups for {count}: one of the two is wrong")
-    rows, cols = (_positions(columns[name], shared.get(name)) for name in ("row", "column"))
-    if rows is None or cols is None:
-        return None
-    return FramePlaces(
-        *_from_one(file, rows, cols, place.info),
-        _z_values(file, columns["z"], shared.get("z")),
-        _path_names(columns["path"]),
-    )
-
-
-def _positions(values: list[bytes | None], common: bytes | None) -> npt.NDArray[np.int64] | None:
-    """Values of SL elements; None unless every frame has one."""
-    whole = values if common is None else [common if value is None else value for value in values]
-    try:
-        joined = b"".join(whole)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-    if len(joined) != 4 * len(values):
-        return None
-    return np.frombuffer(joined, "<i4").astype(np.int64)
-
-
-def _from_one(
-    file: SlideFile, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], info: FrameInfo
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Positions counted from 0. The standard counts from 1; some writers did not."""
-    if min(rows.min(), columns.min()) >= 1:
-        return rows - 1, columns - 1
-    if rows.min() >= 0 and columns.min() >= 0 and not (rows % info.rows).any() and not (columns % info.columns).any():
-        warnings.warn(
-            f"{file.name}: its frame positions count from 0; expected from 1; they are read as they are meant",
-            DicomMLWarning,
-            stacklevel=2,
-        )
-        return rows, columns
-    raise FileError(
-        f"a frame lies at row {rows.min()}, column {columns.min()} of the total pixel matrix, whose first pixel is "
-        "1, 1: its positions are wrong"
-    )
-
-
-def _z_values(file: SlideFile, values: list[bytes | None], common: bytes | None) -> npt.NDArray[np.float64] | None:
-    known: dict[bytes | None, float] = {}
-    for value in set(values):
-        text = _decoded(value if value is not None else common)
-        known[value] = decimals(text, 0x0040074A, file.name, 1)[0] * _MICRON if text else 0.0
-    if not any(known.values()) and common is None and all(value is None for value in values):
-        return None
-    return np.array([known[value] for value in values], np.float64)
-
-
-def _path_names(values: list[bytes | None]) -> list[str] | None:
-    known = {value: _decoded(value) for value in set(values)}
-    return None if not any(known.values()) else [known[value] for value in values]
-
-
-def _matrix_of(place: PixelPlace, places: FramePlaces | None) -> tuple[int, int]:
-    """Size of a total pixel matrix whose size is not stated."""
-    info = place.info
-    if places is not None:
-        return int(places.rows.max()) + info.rows, int(places.columns.max()) + info.columns
-    if place.frames == 1:
-        return info.rows, info.columns
-    raise FileError(
-        f"it has {place.frames} frames, but neither the size of the total pixel matrix nor the frames' positions: "
-        "nothing tells where its tiles belong"
-    )
-
-
 # -------------------------------------------------------------------------------------------------- values
-
-
-def _decoded(value: bytes | None) -> str:
-    return value.decode("latin-1").strip("\0 ") if value else ""
 
 
 def _numbers(text: str, tag: int, name: str, count: int) -> tuple[float, ...] | None:
@@ -465,7 +337,7 @@ def _numbers(text: str, tag: int, name: str, count: int) -> tuple[float, ...] | 
 def _text_numbers(
     values: dict[str, bytes | None], key: str, tag: int, name: str, count: int
 ) -> tuple[float, ...] | None:
-    return _numbers(_decoded(values.get(key)), tag, name, count)
+    return _numbers(decoded(values.get(key)), tag, name, count)
 
 
 def _floats(view: FileView, tag: int) -> float | None:
@@ -495,7 +367,7 @@ def _origin(item: pydicom.Dataset) -> tuple[float, float, float] | None:
     x, y = item.get("XOffsetInSlideCoordinateSystem"), item.get("YOffsetInSlideCoordinateSystem")
     if x is None or y is None:
         return None
-    return float(x), float(y), float(item.get("ZOffsetInSlideCoordinateSystem") or 0.0) * _MICRON
+    return float(x), float(y), float(item.get("ZOffsetInSlideCoordinateSystem") or 0.0) * MICRON
 
 
 def _optical_paths(file: SlideFile, view: FileView) -> tuple[OpticalPath, ...]:
@@ -536,7 +408,7 @@ def _background(view: FileView) -> tuple[int, int, int] | None:
 def _header_end(view: FileView) -> int:
     """Where the functional groups, or what comes after them, begin."""
     for tag, (vr, offset, _) in view.places.items():
-        if tag >= _SHARED:
+        if tag >= SHARED:
             return offset - (12 if vr in _LONG_HEADERS else 8)
     assert view.pixels is not None
     vr, offset, _ = view.pixels[1]
