@@ -9,11 +9,12 @@ from typing import Literal
 from dicom_ml.errors import DicomMLError, GeometryError, SeriesError
 from dicom_ml.reading.files import ReadableSource
 from dicom_ml.reading.headers import NotDicom, sop_class_name
+from dicom_ml.reading.slides.associated import AssociatedImage
 from dicom_ml.reading.slides.files import slide_files
 from dicom_ml.reading.slides.grouping import Pyramid, assemble, find_pyramids
 from dicom_ml.reading.slides.headers import SLIDE_CLASSES, OpticalPath, SlideImage, open_header, read_slide_image
 from dicom_ml.reading.slides.levels import Level, make_level, make_levels
-from dicom_ml.reading.slides.slide import AssociatedImage, Slide
+from dicom_ml.reading.slides.slide import Slide
 from dicom_ml.source import SourceLevel, SourceSeries
 
 __all__ = ["open_slide"]

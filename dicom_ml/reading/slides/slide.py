@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from dicom_ml.encoding.codecs import FrameInfo
 from dicom_ml.errors import GeometryError, SeriesError
 from dicom_ml.reading.slides.arrays import first_of, read_copies, read_resampled
-from dicom_ml.reading.slides.color import absent_color
+from dicom_ml.reading.slides.associated import AssociatedImage, Color, PixelSource, absent_value, profile_of
 from dicom_ml.reading.slides.files import close_file
 from dicom_ml.reading.slides.headers import OpticalPath
 from dicom_ml.reading.slides.levels import Level
@@ -21,99 +20,15 @@ from dicom_ml.reading.slides.regions import PlaneReader
 from dicom_ml.reading.slides.resample import FILTERS, Filter
 from dicom_ml.source import SourceSeries
 
-__all__ = ["AssociatedImage", "Slide"]
+__all__ = ["Slide"]
 
 Array = npt.NDArray[Any]
-Color = Literal["rgb", "srgb"]
 
 # A rounding error of so many pixels must not push whole numbers to their neighbours.
 _WHOLE = 1e-4
 
 
-class _Pixels:
-    """What slides and associated images share: optical paths, focal planes, colour."""
-
-    optical_paths: tuple[OpticalPath, ...]
-
-    def _reader(
-        self, level: Level, optical_path: int | str | None, focal_plane: int | None
-    ) -> tuple[PlaneReader, OpticalPath]:
-        path = self._path(level, optical_path)
-        z = self._z(level, path, focal_plane)
-        found = level.plane(path.identifier, z)
-        if found is None:
-            raise SeriesError(
-                f"level {level.index} does not hold optical path {path.identifier!r}; it holds "
-                f"{', '.join(sorted({repr(name) for name, _ in level.frames.planes}))}"
-            )
-        key, index = found
-        info = level.frames.infos[key]
-        return PlaneReader(level.frames, index, info, level.shape, _fill(level, info)), path
-
-    def _path(self, level: Level, optical_path: int | str | None) -> OpticalPath:
-        paths = self.optical_paths
-        if optical_path is None:
-            present = {name for name, _ in level.frames.planes}
-            return next((path for path in paths if path.identifier in present), paths[0])
-        if isinstance(optical_path, str):
-            for path in paths:
-                if path.identifier == optical_path:
-                    return path
-        elif 0 <= optical_path < len(paths):
-            return paths[optical_path]
-        names = ", ".join(repr(path.identifier) for path in paths)
-        raise SeriesError(f"there is no optical path {optical_path!r}; the slide has {names}: give one, or its index")
-
-    def _z(self, level: Level, path: OpticalPath, focal_plane: int | None) -> float:
-        values = level.frames.z_values(path.identifier) or [0.0]
-        if focal_plane is None:
-            return values[len(values) // 2]
-        return values[focal_plane]
-
-
-@dataclass(frozen=True)
-class AssociatedImage(_Pixels):
-    """A label, overview or thumbnail that comes with a slide.
-
-    Attributes
-    ----------
-    name : str
-        Third value of Image Type, in lower case.
-    shape : tuple of int
-        Rows and columns.
-    level : Level
-        Its size, spacing and place on the slide, as far as its file states them.
-    """
-
-    name: str
-    level: Level = field(repr=False)
-    optical_paths: tuple[OpticalPath, ...] = field(repr=False)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.level.shape
-
-    @property
-    def sop_instance_uid(self) -> str:
-        """SOP Instance UID of its file."""
-        return self.level.sop_instance_uids[0]
-
-    def read(self, *, color: Color = "rgb", threads: int | None = None) -> Array:
-        """Decode the image.
-
-        Returns
-        -------
-        ndarray of shape (rows, columns, 3), or (rows, columns) for monochrome images
-        """
-        reader, path = self._reader(self.level, None, None)
-        return first_of(read_copies(reader, [(0, 0)], self.shape, _profile(path, color), threads))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return self.read().astype(dtype, copy=False) if dtype is not None else self.read()
-
-
-class Slide(_Pixels):
+class Slide(PixelSource):
     """One slide of a slide microscopy series, made by :func:`dicom_ml.open_slide`.
 
     Coordinates are ``(row, column)`` of the level 0 total pixel matrix, counted from the corner of its first pixel,
@@ -224,7 +139,7 @@ class Slide(_Pixels):
     def background(self) -> tuple[int, ...]:
         """Value of pixels that were not imaged: Recommended Absent Pixel CIELab Value, else white, else (monochrome)
         black."""
-        return tuple(int(v) for v in _fill(self.base, self._info()))
+        return tuple(int(v) for v in absent_value(self.base, self._info()))
 
     def best_level(self, spacing: float | tuple[float, float]) -> Level:
         """The coarsest level that is at least as fine as ``spacing`` mm; level 0 where none is.
@@ -348,7 +263,7 @@ class Slide(_Pixels):
         corners = np.asarray(positions if isinstance(positions, np.ndarray) else list(positions), np.float64)
         corners = corners.reshape(-1, 2)
         reader, path = self._reader(at, optical_path, focal_plane)
-        profile = _profile(path, color)
+        profile = profile_of(path, color)
         starts = corners / np.array(at.downsamples)
         if spacing is not None:
             assert at.spacing is not None
@@ -384,7 +299,7 @@ class Slide(_Pixels):
         fitting = [lv for lv in self.levels if all(lv.downsamples[a] <= factors[a] * (1 + 1e-6) for a in (0, 1))]
         at = fitting[-1] if fitting else base
         reader, path = self._reader(at, optical_path, focal_plane)
-        profile = _profile(path, color)
+        profile = profile_of(path, color)
         if tuple(shape) == at.shape:
             return first_of(read_copies(reader, [(0, 0)], at.shape, profile, threads))
         steps = np.array([at.shape[axis] / shape[axis] for axis in (0, 1)])
@@ -505,13 +420,3 @@ def _pair(spacing: float | tuple[float, float]) -> tuple[float, float]:
     if len(pair) != 2 or not all(np.isfinite(value) and value > 0 for value in pair):
         raise ValueError(f"spacing is {spacing}; expected millimetres above 0, such as 0.001 for about 10x")
     return float(pair[0]), float(pair[1])
-
-
-def _fill(level: Level, info: FrameInfo) -> Array:
-    top = (1 << info.bits_stored) - 1 if not info.signed else (1 << info.bits_stored - 1) - 1
-    return absent_color(level.background, info.samples_per_pixel, top)
-
-
-def _profile(path: OpticalPath, color: Color) -> bytes | None:
-    """Profile to apply. Without one colours are taken as sRGB, as the standard lets a viewer do."""
-    return path.icc_profile if color == "srgb" else None
