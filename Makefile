@@ -4,6 +4,7 @@
 #   make radiology       the same on chest CT
 #   make test            the whole test suite
 #   make lint            ruff, mypy, import-linter
+#   make docs            the documentation as a site, in build/site
 #   make bench           speed and memory beside other packages, with charts, in $(BENCH_OUT); goes on after a kill;
 #                        BENCH_ARGS="--quick" checks every row on small data, "--rows 'ct-*'" measures some
 # PIP_ARGS reaches every pip call (an index of CPU builds of torch, for example); the other ARGS theirs.
@@ -22,7 +23,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 METADATA := pyproject.toml constraints.txt
 
-.PHONY: demo pathology radiology test lint lint-format lint-style lint-types lint-layers format bench clean
+.PHONY: demo pathology radiology test lint lint-format lint-style lint-types lint-layers format bench docs clean
 
 demo: $(VENV)/.all
 	$(BIN)/dicom-ml demo $(DEMO_ARGS)
@@ -54,6 +55,9 @@ format: $(VENV)/.lint
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks --output $(BENCH_OUT) $(BENCH_ARGS)
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
@@ -75,6 +79,11 @@ $(VENV)/.test: $(VENV)/.all
 
 $(VENV)/.lint: $(VENV)/.all
 	$(PIP) -c constraints.txt -e ".[all,dev]"
+	touch $@
+
+# The pages need no torch; the reference is read from the code without importing it.
+$(VENV)/.docs: $(VENV)/.python $(METADATA)
+	$(PIP) -c constraints.txt -e ".[docs]"
 	touch $@
 
 clean:
