@@ -157,7 +157,8 @@ def main(arguments: list[str] | None = None) -> int:
             row_seconds=options.row_seconds,
             pythons=dict(options.peer_python),
             verbose=options.verbose,
-            shared=stack.enter_context(Hatcheries()) if options.quick else None,
+            hatcheries=stack.enter_context(Hatcheries()),
+            quick=options.quick,
         )
         return _run(options, rows, chosen, settings)
 

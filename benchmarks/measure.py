@@ -112,9 +112,9 @@ class Settings:
     """How to measure.
 
     Peers have ``peer_runs``, and one whose run took more than ``slow`` seconds is not run again; rows that say ``long``
-    are not begun anew when they would take more than ``row_seconds``. With ``shared``, runs are forks of processes that
-    have imported what they need and have not warmed up: what they return is right or wrong as ever, what they cost
-    means nothing.
+    are not begun anew when they would take more than ``row_seconds``. ``hatcheries`` are for rows whose runs are forks
+    of a process with their packages; when ``quick``, all runs are, and none warms up: what they return is right or
+    wrong as ever, what they cost means nothing.
     """
 
     size: Size
@@ -127,7 +127,8 @@ class Settings:
     row_seconds: float = 60.0
     pythons: Mapping[str, Path] = field(default_factory=dict)
     verbose: bool = False
-    shared: Hatcheries | None = None
+    hatcheries: Hatcheries | None = None
+    quick: bool = False
     probed: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)
 
@@ -145,7 +146,7 @@ def measure(row: Row, settings: Settings) -> RowResult:
     """Measure one row: every competitor once, then again, ``runs`` times."""
     for name in row.datasets:
         folder = settings.cache.get(name, settings.size)
-        if settings.shared is None:
+        if not settings.quick:
             settings.cache.get(name, WARM_UP_SIZE)
             Cache.read_through(folder)
     outcomes = []
@@ -177,7 +178,7 @@ def measure(row: Row, settings: Settings) -> RowResult:
         outcome.ratio_wall = _ratio(outcome, floor, "wall")
         outcome.ratio_cpu = _ratio(outcome, floor, "cpu")
     array = None
-    if row.array is not None and settings.shared is None:
+    if row.array is not None and not settings.quick:
         array = row.array(_case(row, settings.size, settings, Path("unused")))
         for competitor, outcome in zip(row.competitors, outcomes, strict=True):
             if outcome.own and outcome.status == "ok":  # a run by itself: to look at its memory takes time
@@ -191,7 +192,7 @@ def _probe(competitor: Competitor, settings: Settings) -> dict[str, Any]:
     key = (settings.python(competitor.name), competitor.modules, competitor.executables)
     if key not in settings.probed:
         request = {"action": "probe", "modules": competitor.modules, "executables": competitor.executables}
-        settings.probed[key] = _ask(request, key[0], competitor.modules, settings)
+        settings.probed[key] = _ask(request, key[0], competitor.modules, settings, settings.quick)
     return settings.probed[key]
 
 
@@ -209,21 +210,20 @@ def _run_once(row: Row, competitor: Competitor, settings: Settings, sample: bool
     with tempfile.TemporaryDirectory(prefix="dicom_ml-benchmark-", dir=settings.scratch) as folder:
         cases: dict[str, Any] = {"case": None, "warm_up": None}
         for key, size in (("case", settings.size), ("warm_up", WARM_UP_SIZE)):
-            if key == "warm_up" and settings.shared is not None:
+            if key == "warm_up" and settings.quick:
                 continue
             where = Path(folder, key)
             where.mkdir()
             cases[key] = _case(row, size, settings, where).to_json()
         request = {"action": "run", "row": row.name, "competitor": competitor.name, "sample": sample, **cases}
         python = settings.python(competitor.name)
-        if row.warm_up:
-            answer = _ask(request, python, competitor.modules, settings)
-        else:  # what it imports is its job
-            answer = ask_new(python, request, settings.timeout)
+        # where nothing warms up, imports are the job
+        forked = row.forked or (settings.quick and row.warm_up)
+        answer = _ask(request, python, competitor.modules, settings, forked)
         if answer["status"] == "ok" and row.writes and competitor.check is None and row.check is not None:
             # Judged in this interpreter: a peer's environment may lack what the check needs.
             request = {"action": "check", "row": row.name, "case": cases["case"]}
-            judged = _ask(request, sys.executable, ("pydicom",), settings)
+            judged = _ask(request, sys.executable, ("pydicom",), settings, settings.quick)
             answer.update(checked=True, status=judged["status"], error=judged.get("error", ""))
             if judged["status"] == "failed":
                 answer.update(status="wrong", error=f"the check could not read it: {judged['error']}")
@@ -231,7 +231,7 @@ def _run_once(row: Row, competitor: Competitor, settings: Settings, sample: bool
         return answer
 
 
-def _ask(request: Mapping[str, Any], python: str, modules: tuple[str, ...], settings: Settings) -> Answer:
-    if settings.shared is not None:
-        return settings.shared.ask(python, modules, request, settings.timeout)
+def _ask(request: Mapping[str, Any], python: str, modules: tuple[str, ...], settings: Settings, forked: bool) -> Answer:
+    if forked and settings.hatcheries is not None:
+        return settings.hatcheries.ask(python, modules, request, settings.timeout)
     return ask_new(python, request, settings.timeout, settings.say if settings.verbose else None)

@@ -1,4 +1,4 @@
-"""The processes that runs are: a new one each, or, where only results count, forks of one that has its packages.
+"""The processes that runs are: a new one each, or forks of one that has its packages.
 
 Of this module the worker imports :func:`serve`: nothing here needs more than the standard library.
 """
@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def ask_new(
 class Hatchery:
     """A process that has imported the modules of one competitor, and forks for each run of it.
 
-    A fork starts in milliseconds where torch takes seconds to import; its memory and times mean nothing.
+    A fork starts in milliseconds where torch takes seconds to import.
     """
 
     def __init__(self, python: str, modules: tuple[str, ...]) -> None:
@@ -87,7 +88,16 @@ class Hatchery:
                 return too_slow(timeout)
             except ValueError:
                 said = ""
+        self._await_end_of(child)
         return json.loads(said) if said else {"status": "failed", "error": "the process ended without an answer"}
+
+    def _await_end_of(self, child: int) -> None:
+        """What a process has mapped, the next run could not drop from memory."""
+        end = time.monotonic() + 10
+        with suppress(ProcessLookupError):
+            while child and time.monotonic() < end:
+                os.kill(child, 0)
+                time.sleep(0.002)
 
     def _connected(self) -> socket.socket:
         end = time.monotonic() + _START

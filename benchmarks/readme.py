@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.measure import Outcome, RowResult
 from benchmarks.record import load
 from benchmarks.registry import FLOOR, OURS, load_rows
-from benchmarks.report import above_memory_goal, memory_ratio, seconds
+from benchmarks.report import MEMORY_GOAL, above_memory_goal, memory_ratio, seconds
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
@@ -25,10 +25,14 @@ def table(results: Sequence[RowResult], machines: Sequence[dict[str, Any]]) -> s
     parts = [_heading(results, machines), "", _goals([one for one in results if one.row.goal is not None])]
     if training := [one for one in results if one.row.name.startswith("train-")]:
         parts += ["", _training(training)]
-    above = above_memory_goal([one for one in results if one.row.goal is not None])
-    parts += ["", "Peak memory above 1.3 times the array: " + (", ".join(above) if above else "none") + "."]
+    said = []
+    if any(one.array for one in results):
+        above = above_memory_goal([one for one in results if one.row.goal is not None])
+        said.append(f"Memory above {MEMORY_GOAL} times the array: {', '.join(above) or 'none'}.")
     if many := [one for one in results if one.row.name.startswith("many-")]:
-        parts[-1] += " " + _many(many)
+        said.append(_many(many))
+    if said:
+        parts += ["", " ".join(said)]
     return "\n".join(parts)
 
 
@@ -36,13 +40,16 @@ def _heading(results: Sequence[RowResult], machines: Sequence[dict[str, Any]]) -
     dates = sorted({one.measured[:10] for one in results if one.measured})
     commits = dict.fromkeys(machine["commit"] for machine in machines if machine.get("commit"))
     last = machines[-1]
+    if any(machine["quick"] for machine in machines):
+        raise SystemExit("a run with --quick has no times that mean anything")
+    sizes = sorted({one.size for one in results if one.size})
     packages = ", ".join(f"{name} {last['packages'][name]}" for name in ("numpy", "pydicom", "imagecodecs"))
     runs = sorted({len(own.runs) for one in results if one.row.goal is not None and (own := one.outcome(OURS))})
     spread = f"{runs[0]} to {runs[-1]}" if len(set(runs)) > 1 else str(runs[0] if runs else 0)
     return (
         f"{' and '.join(dates)}, {last['cores']} cores ({last['processor']}), Python {last['python']}, {packages}, "
-        f"commit {', '.join(commits) or 'unknown'}; median of {spread} runs, slow peers once, every result checked in "
-        "the run."
+        f"commit {', '.join(commits) or 'unknown'}, CT of {' and '.join(sizes)}; median of {spread} runs, slow "
+        "peers once, every result checked in the run."
     )
 
 

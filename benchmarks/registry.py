@@ -146,6 +146,8 @@ class Row:
     array: Callable[[Case], int] | None = None
     #: Whether a turn takes long: it is repeated only while there is time.
     long: bool = False
+    #: Whether runs are forks of a process that has imported its packages: where they take longer than the job.
+    forked: bool = False
     most_runs: int | None = None
     #: Whether the row is part of the table; others are measured where they are named, or for a chart of growth.
     listed: bool = True

@@ -56,7 +56,7 @@ def environment(settings: Settings) -> dict[str, Any]:
         "load_average_at_start": os.getloadavg()[0],
         "size": str(settings.size),
         "runs": settings.runs,
-        "quick": settings.shared is not None,
+        "quick": settings.quick,
         "packages": packages,
     }
 

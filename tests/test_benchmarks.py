@@ -260,7 +260,7 @@ def test_growth_is_measured(settings: Settings) -> None:
 
 def test_quick_forks_and_sees_what_is_wrong_or_breaks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with Hatcheries() as shared:
-        quick = replace(settings, shared=shared, probed={})
+        quick = replace(settings, hatcheries=shared, quick=True, probed={})
         for name in ("sr-read", "seg-binary-write-20"):
             outcomes = measure(ROWS[name].limited_to({FLOOR, OURS}), quick).outcomes
             assert [(one.status, one.error) for one in outcomes] == [("ok", ""), ("ok", "")]

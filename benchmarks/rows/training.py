@@ -241,6 +241,7 @@ for _dataset, _name in (
             competitors=_competitors(floor_volumes, volume_epoch, _dataset),
             check=check_volumes,
             long=True,
+            forked=True,
         )
     )
 for _dataset, _name in (
@@ -260,6 +261,7 @@ for _dataset, _name in (
             competitors=_competitors(floor_tiles, tile_epoch, _dataset),
             check=check_tiles(_dataset),
             long=True,
+            forked=True,
         )
     )
 
