@@ -16,6 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pydicom
 
+from dicom_ml.encoding.elements import UNDEFINED, CutOff, FileView, NotLean
 from dicom_ml.encoding.limits import FOUND, PATIENCE
 from dicom_ml.encoding.untrusted import dcmread, reason_of
 from dicom_ml.errors import DicomMLError, MissingPackageError, StoreError
@@ -29,6 +30,7 @@ _PATH = re.compile(
     r"^(?P<root>.*?)/studies(?:/(?P<study>[^/]+)(?:/series/(?P<series>[^/]+)(?:/instances/(?P<instance>[^/]+))?)?)?/?$"
 )
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _BORDER = re.compile(r"boundary=\"?([^\";]+)", re.IGNORECASE)
 _ATTEMPTS = 5
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 8.0
@@ -355,13 +357,32 @@ def _connect(root: str) -> Any:
 
 
 def _complete(response: Any, **_: Any) -> None:
-    """Refuse a multipart body without its closing border (RFC 2046 5.1.1): it was cut off, whatever its length says."""
+    """Refuse what was cut off, whatever its length says: a multipart body without its closing border (RFC 2046 5.1.1),
+    and an instance that some servers send alone and that ends within an element."""
     kind = str(response.headers.get("Content-Type", ""))
+    if not response.ok:
+        return
+    if kind.partition(";")[0].strip().lower() == "application/dicom" and _is_cut(response.content):
+        raise _Half("an instance came without its end")
     border = _BORDER.search(kind)
-    if not (response.ok and border and kind.lower().startswith("multipart/")):
+    if not (border and kind.lower().startswith("multipart/")):
         return
     if response.content.rfind(f"--{border[1]}--".encode()) < 0:
         raise _Half("an answer of several parts came without its end")
+
+
+def _is_cut(content: bytes) -> bool:
+    """Whether a file ends before its pixel data, or an element before them, does."""
+    try:
+        view = FileView(content)
+    except CutOff:
+        return True
+    except NotLean:
+        return False  # what cannot be walked is parsed, and that says what is wrong
+    if view.pixels is None:
+        return False
+    _, (_, offset, length) = view.pixels
+    return content.rfind(_SEQUENCE_END) < offset if length == UNDEFINED else offset + length > len(content)
 
 
 class _KeepHeader:

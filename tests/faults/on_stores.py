@@ -130,6 +130,19 @@ def cut_by_a_proxy(scene: Scene) -> None:
 
 
 @fault(
+    "an instance of a PACS comes alone, and ends early",
+    without(
+        "its last element is as long as it says",
+        Changed(dicomweb._is_cut, ("view = FileView(content)", "return False")),
+        seen="half an instance",
+    ),
+    needs=_WEB,
+)
+def cut_alone(scene: Scene) -> None:
+    _half(scene, "alone")
+
+
+@fault(
     "a PACS gives another instance than was asked for",
     without(
         "instances are who they are to be",

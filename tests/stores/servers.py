@@ -203,6 +203,9 @@ def dicomweb_server(files: list[Path]) -> Iterator[tuple[str, Archive]]:
                 else:
                     border = b"\r\n--the-border"
                     body = border.join([*body.split(border)[:-2], b"--\r\n"])
+            if failure == "alone":  # not as one of several parts, as from some servers, and cut off
+                body = body.split(b"\r\n\r\n", 1)[1].rpartition(b"\r\n--the-border--")[0][:-400]
+                kind = "application/dicom"
             if failure == "cut":  # as by a proxy that was cut off itself: the length is that of the part
                 body = body[: len(body) * 3 // 4]
             self.answer(200, body, {"Content-Type": kind})
