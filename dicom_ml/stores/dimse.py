@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pydicom
 
-from dicom_ml.encoding.limits import ANSWER, FOUND, PATIENCE
+from dicom_ml.encoding.limits import ANSWER, FOUND, LISTING, PATIENCE, Limit
 from dicom_ml.encoding.untrusted import check_inflates, dcmread
 from dicom_ml.errors import FileError, MissingPackageError, StoreError
 from dicom_ml.stores.dicomweb import Sent
@@ -97,7 +97,7 @@ class Node:
         for keyword, value in keys.items():
             setattr(query, keyword, value)
         found = []
-        wire = _Wire()
+        wire = _Wire(LISTING)
         with self._association([(_STUDY_ROOT_FIND, _PLAIN)], wire=wire) as association:
             last: Any = None
             for status, answer in association.send_c_find(query, _STUDY_ROOT_FIND):
@@ -282,8 +282,9 @@ class _Wire:
         Why the connection is broken off; empty where it is not. May be set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: Limit = ANSWER) -> None:
         self.problem = ""
+        self._limit = limit
         self._message = self._unit = 0
         self._since = time.monotonic()
 
@@ -313,8 +314,8 @@ class _Wire:
         waited = time.monotonic() - self._since
         if waited > PATIENCE.value + self._unit / _LEAST_SPEED:
             self._break(f"it has sent {self._unit} bytes in {waited:.0f} s, too slowly to be waited for")
-        if self._message > ANSWER.value:
-            self._break(f"a message has more than {ANSWER.value} bytes; {ANSWER.advice}")
+        if self._message > self._limit.value:
+            self._break(f"a message has more than {self._limit.value} bytes; {self._limit.advice}")
 
     def _break(self, problem: str) -> None:
         self.problem = problem

@@ -84,6 +84,23 @@ def handle(path: str) -> Any:
     return dml.SourceSeries.from_string(Path(path).read_text()).sop_instance_uids[:1]
 
 
+_TYPES = {"a": "SCT:84640000", "": "SCT:84640000"}
+
+
+def outlines(paths: str) -> Any:
+    """Annotations of others, a slide and a file of GeoJSON or a table with a ``|`` between."""
+    slide, _, path = paths.partition("|")
+    source = dml.open_slide(slide)
+    if path.endswith("json"):
+        return [
+            len(group)
+            for group in dml.Annotations.from_geojson(path, source=source, types=_TYPES, algorithm="manual").groups
+        ]
+    return [
+        len(group) for group in dml.Annotations.from_csv(path, source=source, types=_TYPES, algorithm="manual").groups
+    ]
+
+
 def slide_in_srgb(path: str) -> Any:
     """A slide through its colour profile."""
     return dml.open_slide(path).read_region((0, 0), (16, 16), color="srgb").shape
@@ -96,6 +113,7 @@ READERS |= {
     "index of": index_of,
     "stored index": stored_index,
     "handle": handle,
+    "outlines": outlines,
 }
 READERS |= {"slide in sRGB": slide_in_srgb}
 READERS |= {"fetch": fetched, "search": searched, "send": sent, "bulk": bulk}

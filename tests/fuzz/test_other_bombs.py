@@ -16,6 +16,7 @@ import pytest
 import dicom_ml as dml
 from tests.fuzz.bombs import dicom, element, image, item
 from tests.fuzz.watch import Watch, shared_watch
+from tests.reading.slides import _make as make
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches memory by Linux's limits")
 SECONDS = 10.0
@@ -36,6 +37,11 @@ def index(tmp_path: Path) -> Path:
     with dml.scan(folder, index=tmp_path / "index.sqlite", workers=1):
         pass
     return tmp_path / "index.sqlite"
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make.pyramid(tmp_path_factory.mktemp("slide") / "sm", make.smooth((40, 50), 1), (1,))
 
 
 ENDLESS = (
@@ -147,3 +153,48 @@ def test_weights_run_no_code(tmp_path, monkeypatch):
     with pytest.raises(dml.FileError):
         _weights(tmp_path)
     assert not (tmp_path / "escaped-from-a-pickle").exists()
+
+
+def feature(kind: str, coordinates: str) -> bytes:
+    """One feature of QuPath's."""
+    text = f'{{"type": "Feature", "geometry": {{"type": "{kind}", "coordinates": {coordinates}}}, "properties": '
+    return f'{{"type": "FeatureCollection", "features": [{text}{{"classification": {{"name": "a"}}}}}}]}}'.encode()
+
+
+SQUARE = "[[[1, 1], [9, 1], [9, 9], [1, 9], [1, 1]]]"
+OUTLINES = {
+    "nested arrays.geojson": b"[" * 500_000,
+    "nested objects.geojson": b'{"features":' * 100_000,
+    "nested coordinates.geojson": feature("Polygon", "[" * 900 + "]" * 900),
+    "infinite.geojson": feature("Polygon", "[[[1, 1], [1e999, 1], [9, 9], [1, 1]]]"),
+    "no number.geojson": feature("Polygon", "[[[1, 1], [NaN, 1], [9, 9], [1, 1]]]"),
+    "a giant number.geojson": feature("Polygon", "[[[1, 1], [" + "9" * 100_000 + ", 1], [9, 9], [1, 1]]]"),
+    "a large number.geojson": feature("Polygon", "[[[1, 1], [" + "9" * 400 + ", 1], [9, 9], [1, 1]]]"),
+    "texts.geojson": feature("Polygon", '[[["a", "b"]]]'),
+    "nothing.geojson": b"",
+    "not UTF-8.geojson": b"\xff\xfe" * 99,
+    "features of none.geojson": b'{"type": "FeatureCollection", "features": [1, null, "x", {}]}',
+    "a huge field.csv": b"x,y\n" + b"9" * 2_000_000 + b",1\n",
+    "many columns.csv": b",".join(b"c%d" % i for i in range(200_000)) + b"\n1\n",
+    "nul.csv": b"x,y\n\0,\0\n",
+    "infinite.csv": b"x,y\n1e999,inf\n",
+    "no number.csv": b"x,y\nnan,nan\n",
+    "an open quote.csv": b'x,y\n"' + b"1,2\n" * 500_000,
+    "not UTF-8.csv": b"x,y\n\xff,\xfe\n",
+}
+
+
+@pytest.mark.parametrize("name", OUTLINES)
+def test_outlines_of_others(watch, slide, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(OUTLINES[name])
+    found = watch("outlines", f"{slide}|{path}")
+    assert found.kind == "refused" and found.seconds < SECONDS, found
+    assert "Memory" not in found.cause + found.message, found
+
+
+def test_good_outlines(watch, slide, tmp_path):
+    path = tmp_path / "good.geojson"
+    path.write_bytes(feature("Polygon", SQUARE))
+    found = watch("outlines", f"{slide}|{path}")
+    assert (found.kind, found.value) == ("read", "[1]"), found

@@ -145,6 +145,8 @@ class _Scanner:
                     raise FileError(f"{self._name}: broken JSON: {error.msg}") from error
             except RecursionError as error:
                 raise FileError(f"{self._name}: its JSON is nested too deeply") from error
+            except ValueError as error:  # Python takes no number of thousands of digits
+                raise FileError(f"{self._name}: broken JSON: a number in it is too long") from error
 
     def members(self) -> Iterator[str]:
         """Keys of an object; the value of each must be taken before the next."""
