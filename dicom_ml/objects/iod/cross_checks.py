@@ -8,8 +8,10 @@ import numpy as np
 
 from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.iod.context import Findings, items_of, numbers, text, where
+from dicom_ml.objects.iod.drawn import check_contours_on, check_points_in_space, check_shown_on
 from dicom_ml.objects.iod.frame_items import Leaf
 from dicom_ml.objects.iod.placement import check_placement
+from dicom_ml.objects.iod.pyramids import check_matrix, check_pyramid
 from dicom_ml.objects.iod.references import Reference, references_of
 from dicom_ml.objects.iod.sources import IDENTITY, Known, Sources
 from dicom_ml.objects.iod.subject import Subject
@@ -28,6 +30,7 @@ def check_against(subject: Subject, sources: Sources, out: Findings) -> None:
     others = sources.without(text(subject.ds, "SOPInstanceUID"))
     if not others.known:
         return
+    check_pyramid(subject, others, out)
     referred = _check_references(subject, others, out)
     if not referred:
         return
@@ -38,8 +41,15 @@ def check_against(subject: Subject, sources: Sources, out: Findings) -> None:
         _check_planes(subject, others, images, out)
         if others.volumes and "SegmentSequence" in subject.ds:
             check_placement(subject, others.volumes, out)
+    if subject.sop_class in _OF_FRAMES and subject.is_tiled:
+        check_matrix(subject, referred, out)
     if subject.sop_class.startswith(sop.DOCUMENT_FAMILY):
         _check_coordinates(subject, others, out)
+        check_points_in_space(subject, referred, out)
+    if subject.sop_class.startswith(sop.PRESENTATION_FAMILY):
+        check_shown_on(subject, others, out)
+    if subject.sop_class == sop.RT_STRUCTURE_SET:
+        check_contours_on(subject, others, out)
     if subject.sop_class == sop.BULK_ANNOTATIONS:
         _check_annotations(subject, others, out)
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.geometry import Grid
+from dicom_ml.objects.iod.conditions import texts_of
 from dicom_ml.objects.iod.context import items_of, number, numbers, text
 from dicom_ml.objects.iod.subject import Subject, is_dicom, open_subject, subject_of_dataset
 from dicom_ml.source import SourceSeries
@@ -21,11 +22,36 @@ from dicom_ml.source import SourceSeries
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Known", "Sources", "known_of", "read_sources"]
+__all__ = ["Known", "SlidePlane", "Sources", "known_of", "read_sources"]
 
 FloatArray = npt.NDArray[np.float64]
 #: What patients and studies are told apart by (PS3.3 C.7.1.1, C.7.2.1).
 IDENTITY = ("PatientID", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "StudyDate")
+
+
+@dataclass(frozen=True)
+class SlidePlane:
+    """Where a total pixel matrix lies on its slide.
+
+    Attributes
+    ----------
+    origin : ndarray of shape (3,)
+        First pixel, in millimetres of the slide.
+    directions : ndarray of shape (2, 3)
+        Of unit length: to the next row and column.
+    spacing : tuple of float
+        Between rows and columns, in millimetres.
+    flavor : str
+        Third value of Image Type.
+    pyramid : str
+        Pyramid UID; empty where there is none.
+    """
+
+    origin: FloatArray
+    directions: FloatArray
+    spacing: tuple[float, float]
+    flavor: str = ""
+    pyramid: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +73,8 @@ class Known:
         Steps to the next row and column, in millimetres.
     identity : dict
         Patient and study, by keyword; only what is there.
+    slide : SlidePlane, optional
+        Of a tiled image.
     """
 
     sop_class: str
@@ -59,6 +87,7 @@ class Known:
     origins: FloatArray | None = None
     axes: FloatArray | None = None
     identity: dict[str, str] = field(default_factory=dict)
+    slide: SlidePlane | None = None
 
 
 @dataclass
@@ -165,6 +194,28 @@ def known_of(subject: Subject) -> Known:
         origins,
         axes,
         identity_of(ds),
+        _slide_plane(subject) if subject.is_tiled else None,
+    )
+
+
+def _slide_plane(subject: Subject) -> SlidePlane | None:
+    ds = subject.ds
+    start = items_of(ds, "TotalPixelMatrixOriginSequence")
+    cosines = numbers(ds, "ImageOrientationSlide")
+    spacing = {v for v in subject.column("pixel_spacing") if v}
+    if not start or len(cosines) != 6 or len(spacing) != 1:
+        return None
+    (between,) = spacing
+    offsets = [number(start[0], f"{a}OffsetInSlideCoordinateSystem") for a in "XYZ"]
+    if len(between) != 2 or min(between) <= 0 or offsets[0] is None or offsets[1] is None:
+        return None
+    flavor = (texts_of(ds, 0x00080008) or [])[2:3]
+    return SlidePlane(
+        np.array([v or 0.0 for v in offsets]),
+        np.array([cosines[3:], cosines[:3]]),
+        (float(between[0]), float(between[1])),
+        flavor[0] if flavor else "",
+        text(ds, "PyramidUID"),
     )
 
 
@@ -215,7 +266,14 @@ def _add_series(series: SourceSeries, found: Sources) -> None:
             found.known[uid] = Known(
                 sop_class or sop.VL_WHOLE_SLIDE_MICROSCOPY, series.series_instance_uid, series.study_instance_uid,
                 series.frame_of_reference_uid, 0, None, (level.grid.shape[1], level.grid.shape[2]), identity=identity,
+                slide=_plane_of_grid(level.grid),
             )  # fmt: skip
+
+
+def _plane_of_grid(grid: Grid) -> SlidePlane:
+    steps = grid.affine[:3, 1:3].T
+    down, across = (float(v) for v in np.linalg.norm(steps, axis=1))
+    return SlidePlane(grid.affine[:3, 3], steps / [[down], [across]], (down, across), "VOLUME")
 
 
 def _add_multiframe(series: SourceSeries, found: Sources, identity: dict[str, str]) -> None:

@@ -219,6 +219,41 @@ def area(ds: Dataset) -> Dataset:
     return ds.DisplayedAreaSelectionSequence[0]
 
 
+def contour(ds: Dataset) -> Dataset:
+    return ds.ROIContourSequence[0].ContourSequence[0]
+
+
+def raise_contours(up: float, aside: float = 0.0) -> Change:
+    def change(ds: Dataset) -> None:
+        for one in ds.ROIContourSequence[0].ContourSequence:
+            points = np.array([float(v) for v in one.ContourData]).reshape(-1, 3) + [aside, 0, up]
+            one.ContourData = [f"{v:.4f}" for v in points.ravel()]
+
+    return change
+
+
+def far_away(ds: Dataset) -> None:
+    for child in items(ds):
+        if child.get("ValueType") == "SCOORD3D":
+            child.GraphicData = [float(v) + 2000 for v in child.GraphicData]
+
+
+def everywhere(ds: Dataset, old: str, uid: str) -> None:
+    def change(_: Dataset, element: object) -> None:
+        if element.keyword == "ReferencedSOPInstanceUID" and element.value == old:  # type: ignore[attr-defined]
+            element.value = uid  # type: ignore[attr-defined]
+
+    ds.walk(change)
+
+
+def image_everywhere(uid: str) -> Change:
+    return lambda ds: everywhere(ds, area(ds).ReferencedImageSequence[0].ReferencedSOPInstanceUID, uid)
+
+
+def key_everywhere(uid: str) -> Change:
+    return lambda ds: everywhere(ds, item(ds, ValueType="IMAGE").ReferencedSOPSequence[0].ReferencedSOPInstanceUID, uid)
+
+
 SEG, LABELS, PARTS = "seg binary", "seg labelmap", "seg fractional"
 TILES, MAP, ANN, SR, KO, PR = "slide seg binary", "map", "annotations", "report regions", "selection slices", "gsps"
 GONE = derived_uid("is nowhere")
@@ -446,6 +481,39 @@ BROKEN: dict[str, Broken] = {
         SR, lambda d: put(GraphicData=[v + 1000 for v in scoord(d).GraphicData])(scoord(d)), "of an image of", True),
     "annotations off the slide": Broken(
         ANN, array(1, "PointCoordinatesData", "<f4", lambda v: v + 1000), "of a matrix of", True),
+    "area beside the image": Broken(
+        PR, at(area, put(DisplayedAreaTopLeftHandCorner=[70, 1], DisplayedAreaBottomRightHandCorner=[90, 40])),
+        "show nothing of", True),
+    "columns for rows in an area": Broken(PR, at(area, put(PresentationPixelSpacing=[0.8, 0.7])), "as high as", True),
+    "graphic off the image": Broken(
+        PR, at(graphic, put(GraphicData=[101.0, 1, 109, 1, 109, 9, 101, 1])), "lies off an image of 40 rows", True),
+    "rows for columns in a graphic": Broken(
+        PR, at(graphic, put(GraphicData=[1.0, 1, 9, 1, 9, 60, 1, 1])), "(9, 60) lies off", True),
+    "text off the image": Broken(
+        PR, at(lambda d: d.GraphicAnnotationSequence[0].TextObjectSequence[0], put(AnchorPoint=[5.0, 400])),
+        "AnchorPoint", True),
+    "state of an image that does not exist": Broken(PR, image_everywhere(GONE), "not among the sources", True),
+    "key object that does not exist": Broken(KO, key_everywhere(GONE), "not among the sources", True),
+    "contour off its slice": Broken("rtstruct", raise_contours(1.6), "off the plane of the image", True),
+    "contour a little off its slice": Broken("rtstruct", raise_contours(0.4), "off the plane of the image", True),
+    "contour beside the images": Broken("rtstruct", raise_contours(0, 400), "outside the images", True),
+    "contour of a slice that does not exist": Broken(
+        "rtstruct",
+        at(lambda d: contour(d).ContourImageSequence[0], put(ReferencedSOPInstanceUID=GONE)),
+        "not among the sources", True),
+    "region in space beside the images": Broken(
+        "report regions-in-space", far_away, "outside all images", True),
+    "tiles elsewhere on the slide": Broken(
+        TILES, at(lambda d: d.TotalPixelMatrixOriginSequence[0], put(XOffsetInSlideCoordinateSystem="1.0")),
+        "lies elsewhere", True),
+    "tiles of other pixels": Broken(
+        TILES, at(lambda d: shared(d).PixelMeasuresSequence[0], put(PixelSpacing=[0.01, 0.01])),
+        "lies elsewhere", True),
+    "part of another slide": Broken(
+        TILES,
+        many(put(TotalPixelMatrixRows=149),
+             at(lambda d: d.TotalPixelMatrixOriginSequence[0], put(XOffsetInSlideCoordinateSystem="200.0"))),
+        "outside the images", True),
     "evidence of another study": Broken(
         SR, at(lambda d: d.CurrentRequestedProcedureEvidenceSequence[0], put(StudyInstanceUID=GONE)),
         "another study", True),

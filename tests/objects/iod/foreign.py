@@ -87,4 +87,7 @@ def contours() -> Dataset:
     _head(ds, "RTSTRUCT")
     ds.StructureSetDate, ds.StructureSetTime = "20240103", "101010"
     ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = derived_uid("a", "frame"), ""
+    images = source_on(grid).sop_instance_uids
+    for contour, d in zip(ds.ROIContourSequence[0].ContourSequence, (3, 4), strict=True):
+        contour.ContourImageSequence = [_item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID=images[d])]
     return ds

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 
 import dicom_ml as dml
+from tests.objects.segmentation.scenes import axial, source_on
 
 from .broken import BROKEN
 from .foreign import contours, presentation_state
@@ -17,8 +18,9 @@ FOREIGN = {"gsps": presentation_state, "rtstruct": contours}
 
 def valid(kind, folder):
     if kind in FOREIGN:
-        return FOREIGN[kind](), None
-    return dataset(kind, folder)
+        return FOREIGN[kind](), source_on(axial())
+    ds, source = dataset(kind, folder)
+    return ds, source_on(axial()) if kind == "selection slices" else source
 
 
 def found_in(x, sources):
@@ -34,6 +36,7 @@ def found_before(kind, with_sources, folder):
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_foreign_objects_are_valid(kind):
     assert [str(f) for f in found_in(FOREIGN[kind](), None)] == []
+    assert [str(f) for f in found_in(*valid(kind, None))] == []
 
 
 @pytest.mark.parametrize("name", BROKEN)
