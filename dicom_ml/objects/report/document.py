@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.elements import CutOff, FileView, NotLean, Place, elements_of, items_of
-from dicom_ml.encoding.writer import dataset_bytes, element_bytes, file_head, item_bytes, sequence_bytes
+from dicom_ml.encoding.writer import dataset_bytes, element_bytes, file_head, item_bytes
 from dicom_ml.errors import EncodingError, FileError
-from dicom_ml.objects.derived import Description, copied_dataset, declare_characters
+from dicom_ml.objects.derived import Description, declare_characters
+from dicom_ml.objects.report.header import EVIDENCE, ByStudy, document_header, hierarchy_bytes, list_reference
 from dicom_ml.objects.report.item_reading import Decoder, explicit_bytes
 from dicom_ml.objects.report.item_writing import Encoder
 from dicom_ml.objects.report.items import ContentItem, Reference
 from dicom_ml.objects.report.status import Status, add_status
 from dicom_ml.source import SourceSeries
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 __all__ = ["DOCUMENTS", "StoredDocument", "document_bytes", "read_document"]
 
@@ -30,11 +27,7 @@ DOCUMENTS = {
     "comprehensive3d": sop.COMPREHENSIVE_3D_SR,
 }
 _EXPLICIT = "1.2.840.10008.1.2.1"
-#: Attributes of images that a document has no module for.
-_NOT_COPIED = ("PositionReferenceIndicator", "BodyPartExamined", "Laterality", "ContainerIdentifier",
-               "IssuerOfTheContainerIdentifierSequence", "ContainerTypeCodeSequence",
-               "SpecimenDescriptionSequence")  # fmt: skip
-_EVIDENCE, _OTHER_EVIDENCE = 0x0040A375, 0x0040A385
+_OTHER_EVIDENCE = 0x0040A385
 
 
 def document_bytes(
@@ -75,7 +68,9 @@ def document_bytes(
     if name is None:
         raise EncodingError("a document needs a title")
     listed = _evidence(encoder.references, evidence, source)
-    ds = _header(source, description, document, status)
+    ds = document_header(source, description, DOCUMENTS[document], "SR")
+    ds.PerformedProcedureCodeSequence = []
+    add_status(ds, status)
     title = encoder.code(0x0040A043, name)
     declare_characters(ds)
     if not encoder.plain:
@@ -88,7 +83,7 @@ def document_bytes(
         element_bytes(0x0040A040, "CS", b"CONTAINER"),
         title,
         element_bytes(0x0040A050, "CS", (root.continuity or "SEPARATE").encode()),
-        dataset_bytes(ds[0x0040A050:_EVIDENCE], characters),
+        dataset_bytes(ds[0x0040A050:EVIDENCE], characters),
         *listed,
         dataset_bytes(ds[_OTHER_EVIDENCE:], characters),
         element_bytes(0x0040A504, "SQ", item_bytes(template)) if root.template else b"",
@@ -97,49 +92,14 @@ def document_bytes(
     return b"".join(parts)
 
 
-def _header(source: SourceSeries, description: Description, document: str, status: Status) -> Dataset:
-    """SR Document Series, SR Document General and equipment (PS3.3 C.17.1, C.17.2, C.7.5)."""
-    from dicom_ml import __version__
-
-    ds = copied_dataset(source)
-    for keyword in _NOT_COPIED:
-        if keyword in ds:
-            delattr(ds, keyword)
-    now = description.created
-    ds.SOPClassUID = DOCUMENTS[document]
-    ds.SOPInstanceUID = description.sop_instance_uid
-    ds.StudyInstanceUID = source.study_instance_uid
-    ds.SeriesInstanceUID = description.series_instance_uid
-    ds.Modality = "SR"
-    ds.SeriesNumber = description.series_number
-    ds.InstanceNumber = description.instance_number
-    ds.SeriesDescription = description.series_description[:64]
-    ds.SeriesDate = ds.ContentDate = ds.InstanceCreationDate = now.strftime("%Y%m%d")
-    ds.SeriesTime = ds.ContentTime = ds.InstanceCreationTime = now.strftime("%H%M%S.%f")
-    ds.Manufacturer = description.manufacturer
-    ds.ManufacturerModelName = description.model
-    ds.DeviceSerialNumber = description.serial_number
-    ds.SoftwareVersions = description.software_versions or __version__
-    ds.ReferencedPerformedProcedureStepSequence = []
-    ds.PerformedProcedureCodeSequence = []
-    add_status(ds, status)
-    return ds
-
-
 def _evidence(used: Mapping[str, Reference], given: Iterable[Reference], source: SourceSeries) -> list[bytes]:
     """Evidence sequences: every object by study and series, each once."""
-    studies: dict[str, dict[str, dict[str, str]]] = {}
+    studies: ByStudy = {}
     known: set[str] = set()
-
-    def add(reference: Reference) -> None:
-        study = reference.study_instance_uid or source.study_instance_uid
-        series = studies.setdefault(study, {}).setdefault(reference.series_instance_uid, {})
-        series.setdefault(reference.sop_instance_uid, reference.sop_class_uid)
-        known.add(reference.sop_instance_uid)
-
     for reference in given:
         if reference.series_instance_uid and reference.sop_instance_uid:
-            add(reference)
+            list_reference(studies, reference, source)
+            known.add(reference.sop_instance_uid)
     for uid, reference in used.items():
         if uid in known:
             continue
@@ -148,25 +108,10 @@ def _evidence(used: Mapping[str, Reference], given: Iterable[Reference], source:
                 f"the report refers to the object {uid}, whose series is not known, so that it cannot be listed as "
                 "evidence; give the object itself, or a Reference with its series_instance_uid"
             )
-        add(reference)
+        list_reference(studies, reference, source)
     own = {study: series for study, series in studies.items() if study == source.study_instance_uid}
     other = {study: series for study, series in studies.items() if study != source.study_instance_uid}
-    return [
-        sequence_bytes(tag, (_study_bytes(study, series) for study, series in part.items()))
-        for tag, part in ((_EVIDENCE, own), (_OTHER_EVIDENCE, other))
-        if part
-    ]
-
-
-def _study_bytes(study: str, series: Mapping[str, Mapping[str, str]]) -> bytes:
-    items = []
-    for uid, instances in series.items():
-        objects = (
-            element_bytes(0x00081150, "UI", kind.encode()) + element_bytes(0x00081155, "UI", instance.encode())
-            for instance, kind in instances.items()
-        )
-        items.append(sequence_bytes(0x00081199, objects) + element_bytes(0x0020000E, "UI", uid.encode()))
-    return sequence_bytes(0x00081115, items) + element_bytes(0x0020000D, "UI", study.encode())
+    return [hierarchy_bytes(tag, part) for tag, part in ((EVIDENCE, own), (_OTHER_EVIDENCE, other)) if part]
 
 
 # ---------------------------------------------------------------------- reading
@@ -224,7 +169,7 @@ def _stored_evidence(data: bytes, view: FileView) -> dict[str, tuple[str, str]]:
         return "" if place is None else data[place[1] : place[1] + place[2]].decode("latin-1").strip("\0 ")
 
     found: dict[str, tuple[str, str]] = {}
-    for tag in (_EVIDENCE, _OTHER_EVIDENCE):
+    for tag in (EVIDENCE, _OTHER_EVIDENCE):
         for study in items(view.places, tag):
             for series in items(study, 0x00081115):
                 where = text(series, 0x0020000E), text(study, 0x0020000D)
