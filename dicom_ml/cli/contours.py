@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dicom_ml.cli.algorithms import algorithm_of
 from dicom_ml.cli.nifti import save_nifti
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.structure_set import RegionOfInterest, StructureSet, read_structure_set
@@ -33,8 +34,6 @@ def from_contours(args: argparse.Namespace) -> list[Path]:
     volume = read_volume(series, series_uid=args.series_uid)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     if dicom:
-        from dicom_ml.cli.conversion import algorithm_of
-
         seg = contours.to_segmentation(
             volume,
             chosen,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_ml.bridge.output import as_segments
+from dicom_ml.cli.algorithms import algorithm_of
 from dicom_ml.cli.contours import from_contours
 from dicom_ml.cli.matrices import from_matrix, read_picture
 from dicom_ml.cli.nifti import save_nifti
@@ -23,11 +24,11 @@ from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.errors import EncodingError, FileError, GeometryError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.parametric_map import read_parametric_map
-from dicom_ml.objects.segmentation import Algorithm, Segment, Segmentation, read_segmentation
+from dicom_ml.objects.segmentation import Segment, Segmentation, read_segmentation
 from dicom_ml.reading import Volume, read_volume
 from dicom_ml.reading.slides import open_slide
 
-__all__ = ["algorithm_of", "convert"]
+__all__ = ["convert"]
 
 _LABEL_MAPS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PICTURES = (".png", ".tif", ".tiff")
@@ -189,13 +190,3 @@ def _segments(args: argparse.Namespace, values: list[int], names: dict[int, str]
     if algorithm is None:
         raise EncodingError("who or what made the labels? Pass --algorithm NAME:VERSION, or --algorithm manual")
     return list(as_segments([given[n] for n in sorted(given)], algorithm))
-
-
-def algorithm_of(text: str | None) -> Algorithm | str | None:
-    """The algorithm that ``NAME:VERSION`` names; ``"manual"`` and None as they are."""
-    if text is None or text.lower() == "manual":
-        return text
-    name, colon, version = text.rpartition(":")
-    if not colon or not name or not version:
-        raise EncodingError(f"--algorithm is NAME:VERSION or manual, found {text!r}")
-    return Algorithm(name, version)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dicom_ml.cli.algorithms import algorithm_of
 from dicom_ml.cli.slides import is_slide
 from dicom_ml.encoding.writer import atomic_file
 from dicom_ml.errors import EncodingError, FileError
@@ -106,8 +107,6 @@ def to_annotations(args: argparse.Namespace) -> Path:
         raise EncodingError(
             f"outlines are converted to DICOM annotations: OUTPUT ends in .dcm, found {args.output.name}"
         )
-    from dicom_ml.cli.conversion import algorithm_of
-
     options: dict[str, Any] = {
         "types": _types(args.type),
         "measurements": _measurements(args.measurement),
