@@ -14,6 +14,7 @@ from dicom_ml.encoding.elements import NotLean, elements_of, items_of
 from dicom_ml.errors import FileError
 from dicom_ml.reading.files import Candidate
 from dicom_ml.reading.headers import Header, NotDicom, read_header
+from dicom_ml.reading.index.packed import packed_problem
 
 __all__ = ["Entry", "changed_at", "read_entry"]
 
@@ -53,7 +54,7 @@ class Entry:
         Time of the last change of its content, in ns since the epoch.
     status : {"dicom", "other", "broken", "gone"}
     problem : str
-        Why a broken file cannot be indexed.
+        Why a broken file, or one that packs DICOM files, is not indexed.
     facts : dict
         Column to value.
     references : list of (str, str, str)
@@ -96,7 +97,7 @@ def read_entry(root: str, folder: str, name: str) -> Entry:
     except OSError as error:
         return _unreadable(entry, error)
     except NotDicom:
-        entry.status = "other"
+        entry.status, entry.problem = "other", packed_problem(path, os.path.join(folder, name))
     except FileError as error:
         if isinstance(error.__cause__, OSError):
             return _unreadable(entry, error.__cause__)

@@ -236,8 +236,9 @@ class Index:
         )
 
     def problems(self) -> list[dict[str, str]]:
-        """Files that look like DICOM and cannot be read: ``path`` and ``problem``."""
-        rows = self.sql("SELECT folder, name, problem FROM files WHERE status = 'broken' ORDER BY folder, name")
+        """Files that look like DICOM and cannot be read, and zip and gzip files of DICOM, which are not indexed:
+        ``path`` and ``problem``."""
+        rows = self.sql("SELECT folder, name, problem FROM files WHERE problem != '' ORDER BY folder, name")
         return [{"path": self._place(r["folder"], r["name"]), "problem": r["problem"]} for r in rows]
 
     def records(self, *, labels: bool = True, **equal: Any) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ def scan(
     ----------
     folder : path
         Walked with its subfolders. Hidden files and folders and DICOMDIR are left out, links to folders are not
-        followed.
+        followed. Zip and gzip files that hold DICOM are not looked through: :meth:`Index.problems` names them.
     index : path, optional
         The index file (SQLite); by default it is kept in memory only.
     workers : int, optional

@@ -240,3 +240,34 @@ def test_questions_of_many_series_are_few(archive, monkeypatch):
     # more values than a query takes one by one
     many = [*expected, *(f"1.2.{n}" for n in range(40_000))]
     assert index.series(series_instance_uid=many) == list(expected.values())
+
+
+def test_archives_in_the_archive_are_named(archive, tmp_path):
+    """What is packed is not indexed, and nobody has to find that out for himself."""
+    import gzip
+    import zipfile
+
+    before = dml.scan(archive).counts()
+    files = sorted((archive / "case1" / "ct").glob("*.dcm"))
+    with zipfile.ZipFile(archive / "study.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("0_readme.txt", "nothing" * 100)
+        for path in files:
+            packed.write(path, f"ct/{path.name}")
+    with zipfile.ZipFile(archive / "letter.docx", "w") as packed:
+        packed.writestr("word/document.xml", "<x/>" * 100)
+    (archive / "damaged.zip").write_bytes((archive / "study.zip").read_bytes()[:-200])
+    (archive / "one.dcm.gz").write_bytes(gzip.compress(files[0].read_bytes()))
+    (archive / "notes.gz").write_bytes(gzip.compress(b"nothing" * 100))
+    (archive / "cut.dcm.gz").write_bytes(gzip.compress(files[0].read_bytes())[:40])
+    settle(archive)
+    index = dml.scan(archive, tmp_path / "packed.index")
+    told = {Path(row["path"]).name: row["problem"] for row in index.problems()}
+    assert set(told) == {"study.zip", "damaged.zip", "one.dcm.gz", "cut.dcm.gz"}
+    assert f"a zip of {len(files) + 1} files" in told["study.zip"] and "not indexed" in told["study.zip"]
+    assert "skipped" in told["damaged.zip"] and "gzip" in told["one.dcm.gz"] and str(archive) not in str(told.values())
+    counts = index.counts()
+    assert {**counts, "others": 0} == {**before, "others": 0}
+    # the message is true
+    assert dml.read_volume(archive / "study.zip").array.shape[0] == len(files)
+    again = dml.scan(archive, tmp_path / "packed.index")
+    assert again.last_scan["read"] == 0 and len(again.problems()) == 4
