@@ -150,14 +150,19 @@ def mask_tensor(array: Array, source: SourceSeries, handle: str, name: str = "")
 
 
 def series_name(source: Any) -> str:
-    """How a source is called in MONAI's ``filename_or_obj``: its path, or that of the first of several files."""
+    """How a source is called in MONAI's ``filename_or_obj``: its path, or that of the first of several files.
+
+    A folder is called by its path without a slash at the end: ``SaveImage`` names its files by what comes after the
+    last slash, and all series would have the same name.
+    """
     import os
 
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    if isinstance(source, (list, tuple)) and source and isinstance(source[0], (str, os.PathLike)):
-        return os.fspath(source[0])
-    return ""
+    if isinstance(source, (list, tuple)) and source:
+        source = source[0]
+    if not isinstance(source, (str, os.PathLike)):
+        return ""
+    path = os.fspath(source)
+    return path.rstrip("/" if "://" in path else "/" + os.sep) or path
 
 
 # ---------------------------------------------------------------------- from tensors

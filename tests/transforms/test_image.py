@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor, set_track_meta
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, LoadImaged, Orientationd
+from monai.data.image_writer import ImageWriter
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImage, LoadImaged, Orientationd, SaveImage
 
 import dicom_ml as dml
 from dicom_ml.errors import GeometryError, SeriesError
@@ -40,6 +42,30 @@ def test_loader_gives_monais_convention(case):
     assert image.meta["spatial_shape"].tolist() == [16, 20, 12]
     source = SourceSeries.from_string(image.meta["dicom_source"])
     assert source == case.volume.source and source.grid == case.volume.grid
+
+
+def test_series_in_folders_written_with_a_slash_do_not_share_a_file(case, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(case.series, tmp_path / name)
+    save = SaveImage(output_dir=tmp_path / "out", output_ext=".npy", separate_folder=False, print_log=False, writer=Npy)
+    for name in ("one", "two"):
+        image = LoadDicom()(f"{tmp_path / name}/")
+        assert image.meta["filename_or_obj"] == str(tmp_path / name)
+        save(image)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one_trans.npy", "two_trans.npy"]
+
+
+class Npy(ImageWriter):
+    """Writes no more than the name."""
+
+    def set_data_array(self, *_, **__):
+        pass
+
+    def set_metadata(self, *_, **__):
+        pass
+
+    def write(self, filename, **_):
+        open(filename, "wb").close()
 
 
 def test_reader_gives_the_same(case):
