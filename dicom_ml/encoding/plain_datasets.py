@@ -53,7 +53,9 @@ def plain_bytes(dataset: Dataset, character_set: Any) -> bytes | None:
 
 
 def _dataset(dataset: Dataset, character_set: Any) -> bytes:
-    elements = sorted(((int(tag), element) for tag, element in dataset.items()), key=itemgetter(0))
+    elements: list[tuple[int, Any]] = sorted(
+        ((int(tag), element) for tag, element in dataset.items()), key=itemgetter(0)
+    )
     parts: list[bytes] = []
     own = dataset.get(_CHARACTER_SET)
     if own is not None:
