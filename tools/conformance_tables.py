@@ -335,7 +335,8 @@ def made_reports() -> Iterable[dml.Report]:
 # ---------------------------------------------------------------------- attributes
 def copied() -> str:
     """Attributes that are copied from the source."""
-    return table(["Attribute", "Tag"], (_attribute(keyword) for keyword in COPIED_KEYWORDS if _is_copied(keyword)))
+    rows = ([*_attribute(keyword), *_module(keyword)] for keyword in COPIED_KEYWORDS if _is_copied(keyword))
+    return table(["Attribute", "Tag", "Type", "Module", "Standard"], rows)
 
 
 def _is_copied(keyword: str) -> bool:
@@ -350,8 +351,8 @@ def made_anew() -> str:
     rows = []
     for element in ds:
         value = _ANEW[element.keyword]  # whoever adds an attribute says here where it comes from
-        rows.append([*_attribute(element.keyword), value])
-    return table(["Attribute", "Tag", "Value"], rows)
+        rows.append([*_attribute(element.keyword), *_module(element.keyword), value])
+    return table(["Attribute", "Tag", "Type", "Module", "Standard", "Value"], rows)
 
 
 _ANEW = {
@@ -360,7 +361,7 @@ _ANEW = {
     "SOPInstanceUID": "new, or derived from the content (`deterministic=True`)",
     "StudyInstanceUID": "the source's", "SeriesInstanceUID": "new, or derived; `series_instance_uid=`",
     "FrameOfReferenceUID": "the source's; derived from its Series Instance UID where it has none",
-    "Modality": "of the object: SEG, SR, ANN, KO, PR, SM; CT and so on of maps and captures of these",
+    "Modality": "SEG, SR, ANN, KO, PR; the source's of maps and captures",
     "Manufacturer": "`dicom_ml`; `manufacturer=`",
     "ManufacturerModelName": "the algorithm's name, or `dicom_ml`; `model=`",
     "DeviceSerialNumber": "`0`; `serial_number=`", "SoftwareVersions": "the version; `software_versions=`",
@@ -368,6 +369,19 @@ _ANEW = {
     "InstanceNumber": "1; `instance_number=`", "ContentLabel": "of the kind; `content_label=`",
     "ContentDescription": "empty; `content_description=`", "ContentCreatorName": "empty; `content_creator=`",
 }  # fmt: skip
+
+
+def _module(keyword: str) -> list[str]:
+    """Type of an attribute, its module, and where that is defined, in the first object that has it."""
+    tag = tag_for_keyword(keyword)
+    for uid in (sop.SEGMENTATION, sop.PARAMETRIC_MAP, sop.BULK_ANNOTATIONS, sop.CT_IMAGE, sop.GRAYSCALE_PRESENTATION):
+        iod = iod_of(uid)
+        assert iod is not None
+        for module in iod.modules:
+            for row in module.rows:
+                if row.tag == tag:
+                    return [row.kind, module.name, f"PS3.3 {module.section}"]
+    raise AssertionError(f"{keyword} is of no module")
 
 
 def _attribute(keyword: str) -> list[str]:
