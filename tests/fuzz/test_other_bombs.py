@@ -102,6 +102,7 @@ def test_handles_of_others(watch, tmp_path):
         path.write_text(text)
         found = watch("handle", path)
         assert found.kind == "refused" and found.seconds < SECONDS, found
+        assert "Memory" not in found.cause + found.message, found
 
 
 def test_broken_colour_profiles(watch, tmp_path):
