@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 #: Every page, and the README.
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 #: Why a block is not run.
-REASONS = ("network", "GPU", "long training", "waits for a person", "sketch")
+REASONS = ("network", "GPU", "long training", "waits for a person")
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>```+) *(?P<language>[\w-]*)[^\n]*$")
 _MARK = re.compile(r"^ *<!-- block: (?P<what>.*?) -->$")

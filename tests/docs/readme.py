@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch.utils.data import DataLoader
 import dicom_ml as dml
 import dicom_ml.phantom
 from dicom_ml.data import VolumeDataModule
-from tests.objects.structure_set.contours import on_slice, ring, structure_set
+from tests.docs.given import write_drawing, write_structure_set
 
 __all__ = ["names"]
 
@@ -73,27 +72,6 @@ def names(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         **{t.__name__: t for t in (AsDiscreted, ClipBoxToImaged, Compose, EnsureChannelFirstd, Invertd)},
         **{t.__name__: t for t in (Orientationd, Spacingd)},
     }
-
-
-def write_structure_set(path: Path, volume: dml.Volume) -> None:
-    """Two regions on the slices of a volume."""
-    grid = dml.Grid(volume.shape, volume.affine)
-    regions = {
-        name: [on_slice(grid, d, ring(middle, 6)) for d in range(40, 44)]
-        for name, middle in (("Liver", (50, 50)), ("Spleen", (50, 90)))
-    }
-    structure_set(regions, frame=volume.source.frame_of_reference_uid).save_as(path, enforce_file_format=True)
-
-
-def write_drawing(path: Path) -> None:
-    """An outline as QuPath writes it."""
-    ring_ = [[0, 0], [40, 0], [40, 40], [0, 0]]
-    feature = {
-        "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [ring_]},
-        "properties": {"objectType": "annotation", "classification": {"name": "Tumor"}},
-    }
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
 
 
 def smaller_slides(monkeypatch: pytest.MonkeyPatch) -> None:

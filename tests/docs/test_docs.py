@@ -16,6 +16,7 @@ from dicom_ml.cli.program import _commands, _parser, main
 from dicom_ml.errors import DicomMLWarning
 from tests.docs import pages
 from tests.docs.conftest import phantoms
+from tests.docs.given import write_structure_set
 from tests.docs.pages import PAGES, ROOT, Block, blocks_of, commands_of, page_text
 
 PYTHON = ("python", "py")
@@ -45,6 +46,8 @@ def test_a_page_runs_from_top_to_bottom(page, place, monkeypatch, capsys):
         from tests.docs import readme
 
         names.update(readme.names(place, monkeypatch))
+    if page == "docs/other-objects.md":
+        write_structure_set(place / "rtstruct.dcm", dml.read_volume("series/"))
     monkeypatch.setenv("COLUMNS", "120")
     with warnings.catch_warnings():
         # what a page does not speak of has nothing to be warned of
