@@ -98,7 +98,7 @@ class Results:
             "series_instance_uid": case.series_instance_uid,
         }
         if warned:
-            about["warnings"] = list(warned)
+            about["warnings"] = [_without_folders(text, case) for text in warned]
         _write(folder / _DONE, {**about, "stamp": stamp, "files": files})
         (folder / _FAILED).unlink(missing_ok=True)
         return Outcome(case.name, True)
@@ -106,7 +106,7 @@ class Results:
     def fail(self, case: Case, reason: str) -> Outcome:
         """Note why a case could not be predicted; the next run tries it again."""
         about = {"study_instance_uid": case.study_instance_uid, "series_instance_uid": case.series_instance_uid}
-        _write(self.folder_of(case) / _FAILED, {**about, "reason": reason})
+        _write(self.folder_of(case) / _FAILED, {**about, "reason": _without_folders(reason, case)})
         return Outcome(case.name, False, reason)
 
     def summarize(self) -> dict[str, Any]:
@@ -138,6 +138,14 @@ def read_results(folder: str | os.PathLike[str]) -> dict[str, Any]:
         elif failure is not None:
             failed.append({"name": name, **failure})
     return {"done": done, "failed": failed}
+
+
+def _without_folders(text: str, case: Case) -> str:
+    """A text with images by their file names only: the folders of an archive may be called after patients."""
+    for folder in sorted({os.path.dirname(path) for path in case.image}, key=len, reverse=True):
+        if folder.strip(os.sep):
+            text = text.replace(folder + os.sep, "").replace(folder, "its folder")
+    return text
 
 
 def _folders(folder: Path) -> Iterable[Path]:

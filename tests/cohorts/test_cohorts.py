@@ -242,3 +242,17 @@ def test_slides_are_found_and_told_from_volumes(archive, tmp_path):
         find_cases(mixed)
     with pytest.raises(dml.SeriesError, match="no image series of CT"):
         data.find_series(tmp_path / "slides.index")
+
+
+def test_folders_that_are_called_after_patients_stay_out_of_what_is_kept(tmp_path):
+    from dicom_ml.cohorts.cases import Case
+    from dicom_ml.cohorts.results import Results
+
+    folder = tmp_path / "Doe^Jane"
+    case = Case("1.2", "1.2.3", "CT", (str(folder / "ct" / "1.dcm"), str(folder / "ct" / "2.dcm")), "1.2/1.2.3")
+    results = Results(tmp_path / "out")
+    outcome = results.fail(case, f"{folder}/ct/1.dcm is truncated; see {folder}/ct")
+    assert "Doe" in outcome.reason  # which whoever runs it sees
+    (kept,) = results.summarize()["failed"]
+    assert kept["reason"] == "1.dcm is truncated; see its folder"
+    assert "Doe" not in (tmp_path / "out" / "cohort.json").read_text()
