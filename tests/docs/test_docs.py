@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -140,6 +142,26 @@ def test_no_block_is_left_out_by_mistake(page):
         assert block.language in (*PYTHON, *SHELL, "json", "yaml", "text", "sql"), where(block)
         if block.language in PYTHON:
             ast.parse(block.text)
+
+
+def test_the_reference_holds_every_public_name_and_no_other():
+    listed = re.findall(r"^::: (\S+)$", page_text("docs/reference.md"), re.MULTILINE)
+    assert len(set(listed)) == len(listed)
+    assert {f"dicom_ml.{name}" for name in dml.__all__ if not name.startswith("_")} <= set(listed)
+    for path in listed:
+        module, _, name = path.rpartition(".")
+        assert importlib.util.find_spec(module) is not None, path
+        found = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8"))
+        assert module == "dicom_ml" or name in {getattr(node, "name", "") for node in found.body}, path
+
+
+@pytest.mark.parametrize("module", ["transforms", "data", "callbacks", "cohorts"])
+def test_the_reference_holds_the_names_of(module):
+    pytest.importorskip("monai")
+    pytest.importorskip("lightning")
+    listed = set(re.findall(r"^::: \S+\.(\w+)$", page_text("docs/reference.md"), re.MULTILINE))
+    names = set(importlib.import_module(f"dicom_ml.{module}").__all__)
+    assert {name for name in names if not re.search(r"(D|Dict)$", name)} <= listed
 
 
 def test_pages_are_in_the_navigation():
