@@ -27,8 +27,10 @@ NEEDS = {
     "README.md": ["monai", "lightning"],
     "docs/monai.md": ["monai"],
     "docs/lightning.md": ["monai", "lightning"],
-    "docs/cohorts.md": ["torch", "monai", "lightning", "jsonargparse", "yaml"],
+    "docs/cohorts.md": ["torch"],
     "docs/slides.md": ["torch"],
+    "docs/volumes.md": ["scipy"],
+    "docs/segmentations.md": ["scipy"],
     "docs/command-line.md": ["matplotlib", "nibabel"],
 }
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
