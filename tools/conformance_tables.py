@@ -47,7 +47,7 @@ _NAMES = {
     sop.LABEL_MAP_SEGMENTATION: "Label Map Segmentation Storage",
     sop.VARIABLE_MODALITY_LUT_PRESENTATION: "Variable Modality LUT Softcopy Presentation State Storage",
 }
-#: Image classes that the tests read as volumes; other grayscale images are read the same way.
+#: Images of CT, MR and PET. Other grayscale images are read the same way: nothing asks for the class.
 _VOLUMES = (
     sop.CT_IMAGE, sop.ENHANCED_CT_IMAGE, sop.STORAGE + "2.2", sop.MR_IMAGE, sop.ENHANCED_MR_IMAGE,
     sop.STORAGE + "4.4", sop.PET_IMAGE, sop.STORAGE + "130", sop.STORAGE + "128.1",

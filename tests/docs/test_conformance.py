@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
+import dicom_ml as dml
 from dicom_ml.encoding import limits
+from dicom_ml.encoding.sop_classes import STORAGE
 from dicom_ml.errors import DicomMLWarning
 from dicom_ml.source import COPIED_KEYWORDS
 from tests.docs.pages import ROOT, page_text
+from tests.reading._make import Series, enhanced, ramp, write
 
 
 def tool():
@@ -64,9 +67,19 @@ def test_every_written_class_has_a_definition_that_validates(tables):
         assert not cells[3] or cells[4], f"{cells[0]} is written, and nothing says what it must hold"
 
 
-def test_characters_beyond_the_default_repertoire_are_declared(tables):
-    import dicom_ml as dml
+@pytest.mark.parametrize("multiframe", ["2.1", "2.2", "4.1", "4.4", "130", "128.1"])
+def test_multiframe_images_of_every_listed_class_are_read(tables, tmp_path, multiframe):
+    uid = STORAGE + multiframe
+    assert uid in tables._VOLUMES
+    modality = {"2": "CT", "4": "MR"}.get(multiframe[0], "PT")
+    stored = ramp()
+    ds = enhanced(Series(stored, modality=modality, rescale=(2.0, 1.0)), frames=[3, 0, 4, 1, 2])
+    ds.SOPClassUID = uid
+    volume = dml.read_volume(write(ds, tmp_path / "image.dcm"), units="rescaled")
+    assert (volume.array == 2 * stored.astype("float32") + 1).all()
 
+
+def test_characters_beyond_the_default_repertoire_are_declared(tables):
     segment = dml.Segment("Os médian", "SCT:272673000", "SCT:123037004", dml.Algorithm("Net", "1"))
     mask = (tables.volume().array > 0).astype("uint8")
     said = dml.Segmentation.from_array(mask, source=tables.volume(), segments=[segment]).dataset
