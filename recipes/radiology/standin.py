@@ -39,7 +39,7 @@ _SHORTEST, _LONGEST = 2.5, 30.0
 #: Voxels around a nodule's middle that are looked at, in radii, and in millimetres beside.
 _REACH, _MARGIN = 1.6, 6.0
 #: Of all objects: writing them again gives the same bytes.
-_CREATED = datetime.datetime(2000, 1, 1, 12, tzinfo=datetime.UTC)
+_CREATED = datetime.datetime(2000, 1, 1, 12, tzinfo=datetime.timezone.utc)
 
 Mask = npt.NDArray[np.bool_]
 

@@ -39,7 +39,13 @@ class Verification:
     id: Code | None = None
 
     def __post_init__(self) -> None:
-        if not str(self.name).strip(" ^") or not str(self.organization).strip():
+        for given in (self.name, self.organization):
+            if not isinstance(given, str):
+                raise EncodingError(
+                    "who verifies a document has a name and an organization as texts, such as 'Family^Given', found "
+                    f"{type(given).__name__}"
+                )
+        if not self.name.strip(" ^") or not self.organization.strip():
             raise EncodingError("who verifies a document has a name, such as 'Family^Given', and an organization")
         if len(self.organization) > 64:
             raise EncodingError(f"an organization has at most 64 characters, found {len(self.organization)}")

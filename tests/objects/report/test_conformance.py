@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def report_of(name: str) -> dml.Report:
         ),
         "verified": lambda: dml.Report(volume, [group()], NET, status=Status(
             preliminary=False, reason="all slices seen",
-            verified_by=[Verification("Ärztin^Anna", "Hospital", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+            verified_by=[Verification("Ärztin^Anna", "Hospital", datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
                                       "99TEST:7|Anna"),
                          Verification("Doe^Jane", "Clinic", datetime(2026, 1, 3))])),
         "preliminary": lambda: dml.Report(volume, [group()], NET, status=Status(False, "more to come", True)),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 import pytest
 
 import dicom_ml as dml
-from dicom_ml.objects.report import Status, Verification
+from dicom_ml.objects.report import Person, Status, Verification
 
 from .scenes import NET, axial, group, source_on
 
-WHEN = datetime(2026, 1, 2, 3, 4, 5, 600000, tzinfo=UTC)
+WHEN = datetime(2026, 1, 2, 3, 4, 5, 600000, tzinfo=timezone.utc)
 
 
 def test_a_report_is_complete_and_unverified_unless_said_otherwise():
@@ -46,6 +46,7 @@ def test_what_is_said_comes_back(status):
     [
         (lambda: Verification("^", "Hospital", WHEN), "a name"),
         (lambda: Verification("Doe^Jane", "", WHEN), "organization"),
+        (lambda: Verification(Person("Doe^Jane"), "Hospital", WHEN), "found Person"),
         (lambda: Verification("Doe^Jane", "Hospital", "today"), "datetime"),
         (lambda: Status(verified_by=["Doe^Jane"]), "Verification"),
         (lambda: Status(preliminary=True, verified_by=Verification("Doe^Jane", "H", WHEN)), "not preliminary"),
