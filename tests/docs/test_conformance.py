@@ -14,6 +14,7 @@ from pydicom import Dataset
 
 import dicom_ml as dml
 from dicom_ml.encoding import limits
+from dicom_ml.encoding.codecs.jpeg2000 import _high_throughput
 from dicom_ml.encoding.sop_classes import STORAGE
 from dicom_ml.errors import DicomMLWarning
 from dicom_ml.source import COPIED_KEYWORDS
@@ -41,11 +42,17 @@ def objects(tables) -> list[Dataset]:
         return [made.dataset for made in tables.made_objects()]
 
 
+#: The table of what is written is that of the newest codecs, which have HTJ2K (none for Python 3.10).
+newest = pytest.mark.skipif(_high_throughput() is None, reason="this imagecodecs knows no HTJ2K")
+
+
+@newest
 def test_tables_are_those_that_the_code_makes(tables):
     text = page_text("docs/conformance.md")
     assert tables.renewed(text) == text, "run python tools/conformance_tables.py"
 
 
+@newest
 def test_a_table_that_differs_is_seen(tables):
     text = page_text("docs/conformance.md")
     changed = text.replace("| SEG binary | yes |", "| SEG binary |  |")
@@ -117,6 +124,7 @@ def test_pages_name_no_machine():
         assert home not in text.split() and not re.search(r"(?<![\w.:/-])/(tmp|home|work|root)/", text), path
 
 
+@newest
 def test_the_tool_checks_without_writing(tables, monkeypatch, capsys):
     before = Path(tables.PAGE).read_bytes()
     monkeypatch.setattr(sys, "argv", ["conformance_tables.py", "--check"])

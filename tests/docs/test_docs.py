@@ -6,15 +6,15 @@ import ast
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 import warnings
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 import dicom_ml as dml
 from dicom_ml.cli.program import _commands, _parser, main
+from dicom_ml.encoding.codecs.jpeg2000 import _high_throughput
 from dicom_ml.errors import DicomMLWarning
 from tests.docs import pages
 from tests.docs.conftest import phantoms
@@ -52,6 +52,8 @@ def test_a_page_runs_from_top_to_bottom(page, place, monkeypatch, capsys):
         names.update(readme.names(place, monkeypatch))
     if page == "docs/other-objects.md":
         write_structure_set(place / "rtstruct.dcm", dml.read_volume("series/"))
+    if page == "docs/command-line.md" and _high_throughput() is None:
+        pytest.skip("this imagecodecs knows no HTJ2K")
     monkeypatch.setenv("COLUMNS", "120")
     with warnings.catch_warnings():
         # what a page does not speak of has nothing to be warned of
@@ -104,13 +106,12 @@ def test_every_command_has_an_example():
 
 
 def test_the_program_that_is_installed_is_the_one_that_pages_call():
-    done = subprocess.run(
-        [sys.executable, "-c", "from importlib.metadata import entry_points as e; "
-         "print([x.value for x in e(group='console_scripts') if x.name == 'dicom-ml'])"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "dicom_ml.cli:main" in done.stdout
     from dicom_ml import cli
+
+    installed = [point.value for point in entry_points(group="console_scripts") if point.name == "dicom-ml"]
+    if not installed:
+        pytest.skip("dicom-ml is not installed")
+    assert set(installed) == {"dicom_ml.cli:main"}
 
     assert cli.main is main
 
@@ -147,6 +148,8 @@ def test_no_block_is_left_out_by_mistake(page):
 
 
 def test_the_reference_holds_every_public_name_and_no_other():
+    pytest.importorskip("monai")
+    pytest.importorskip("lightning")
     listed = re.findall(r"^::: (\S+)$", page_text("docs/reference.md"), re.MULTILINE)
     assert len(set(listed)) == len(listed)
     assert {f"dicom_ml.{name}" for name in dml.__all__ if not name.startswith("_")} <= set(listed)

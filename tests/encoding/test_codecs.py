@@ -23,6 +23,7 @@ from dicom_ml.encoding.codecs import (
     encode_frame,
     get_decoder,
     get_encoder,
+    jpeg2000,
     register_codec,
     registry,
     transfer_syntax,
@@ -488,6 +489,23 @@ def test_gigantic_frames_are_refused_before_memory_is_taken() -> None:
     bomb = DeflatedFrameCodec().encode(np.zeros((4000, 4000), np.uint8), info_of("deflate", rows=4000, columns=4000))
     with pytest.raises(CodecError, match="expands past"):
         decode_frame(bomb, info_of("deflate"))
+
+
+def test_htj2k_with_an_imagecodecs_that_knows_nothing_of_it(monkeypatch) -> None:
+    info = info_of("htjpeg2000", rows=40, columns=30)
+    frame = np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)
+    encoded = encode_frame(frame, info)
+
+    class Older:
+        """As the releases for Python 3.10 are."""
+
+        jpeg2k_decode = staticmethod(imagecodecs.jpeg2k_decode)
+
+    real = optional_libraries.library
+    monkeypatch.setattr(jpeg2000, "library", lambda name: Older if name == "imagecodecs" else real(name))
+    assert np.array_equal(decode_frame(encoded, info), frame)
+    with pytest.raises(EncodingError, match="use 'jpeg2000'"):
+        encode_frame(frame, info)
 
 
 def test_truncated_htj2k_is_not_taken_for_a_blurred_image() -> None:

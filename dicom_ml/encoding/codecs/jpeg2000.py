@@ -110,9 +110,12 @@ class HtJpeg2000Codec(_Jpeg2000):
 
     def encode(self, frame: Array, info: FrameInfo) -> bytes:
         self.check_encodable(info)
-        imagecodecs = library("imagecodecs")
+        imagecodecs = _high_throughput()
         if imagecodecs is None:
-            raise EncodingError("HTJ2K is written with imagecodecs: install it, or use 'jpeg2000'")
+            raise EncodingError(
+                "HTJ2K is written with a version of imagecodecs that knows it (there is none for Python 3.10): install "
+                "a newer one, or use 'jpeg2000'"
+            )
         _prepare(imagecodecs)
         values = checked_frame(frame, info)
         bits = info.bits_stored
@@ -197,8 +200,14 @@ def _decode_j2k(data: Buffer) -> Array:
     return np.asarray(imagecodecs.jpeg2k_decode(data, numthreads=1))
 
 
-def _decode_ht(data: Buffer, header: J2kHeader) -> Array:
+def _high_throughput() -> Any:
+    """Return imagecodecs, or None where what is installed knows nothing of HTJ2K."""
     imagecodecs = library("imagecodecs")
+    return imagecodecs if getattr(getattr(imagecodecs, "HTJ2K", None), "available", False) else None
+
+
+def _decode_ht(data: Buffer, header: J2kHeader) -> Array:
+    imagecodecs = _high_throughput()
     if imagecodecs is None:
         return _decode_with_openjpeg(data)
     _prepare(imagecodecs)
