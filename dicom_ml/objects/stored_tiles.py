@@ -23,6 +23,7 @@ __all__ = ["StoredTiles", "region_on"]
 Array = npt.NDArray[Any]
 #: Pixels from which several threads pay.
 _THREADED_FROM = 1 << 22
+_MANY_STRIPS = 16
 
 
 class StoredTiles(StoredFrames):
@@ -145,16 +146,16 @@ class StoredTiles(StoredFrames):
     ) -> None:
         """Decode the frames that touch a region and hand out what lies in it.
 
-        ``use`` takes the frame's index, its place in the region, and its pixels there. Frames at one place are handed
-        out in their order, on one thread.
+        ``use`` takes the frame's index, its place in the region, and its pixels there. Frames that share pixels are
+        handed out in their order, on one thread.
         """
         row, column, height, width = region
         chosen = self.frames_in(region, frames)
         starts = self.starts
         index = self.frames
 
-        def work(group: list[int]) -> None:
-            for i in group:
+        def work(frames: list[int]) -> None:
+            for i in frames:
                 top, left = int(starts[i, 0]) - row, int(starts[i, 1]) - column
                 cut = (
                     slice(max(0, -top), min(self.rows, height - top)),
@@ -163,15 +164,27 @@ class StoredTiles(StoredFrames):
                 place = slice(top + cut[0].start, top + cut[0].stop), slice(left + cut[1].start, left + cut[1].stop)
                 use(i, place, index.decode(i)[cut])
 
-        groups: dict[tuple[int, int], list[int]] = {}
-        for i in chosen.tolist():
-            groups.setdefault((int(starts[i, 0]), int(starts[i, 1])), []).append(i)
-        aligned = all(r % self.rows == 0 and c % self.columns == 0 for r, c in groups)
-        threads = None if aligned and len(chosen) * self.rows * self.columns > _THREADED_FROM else 1
+        aligned = not (starts[chosen] % (self.rows, self.columns)).any()
         try:
-            parallel_for(work, list(groups.values()), threads)
+            if aligned and len(chosen) * self.rows * self.columns > _THREADED_FROM:
+                parallel_for(work, _strips(starts[chosen], chosen))
+            else:
+                work(chosen.tolist())
         except DicomMLError as error:
             raise type(error)(f"{self.name}: {error}") from error
+
+
+def _strips(starts: npt.NDArray[np.int64], frames: npt.NDArray[np.intp]) -> list[list[int]]:
+    """Frames that one thread takes, in their order: those of a row of tiles, or of a place where rows are few.
+
+    Two threads on one row would fill the same pages of fresh memory.
+    """
+    rows: dict[int, list[int]] = {}
+    places: dict[tuple[int, int], list[int]] = {}
+    for (r, c), i in zip(starts.tolist(), frames.tolist(), strict=True):
+        rows.setdefault(r, []).append(i)
+        places.setdefault((r, c), []).append(i)
+    return list(rows.values()) if len(rows) >= _MANY_STRIPS else list(places.values())
 
 
 def region_on(stored: StoredTiles, on: Any) -> tuple[int, int, int, int]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.arrays import as_array
 
-__all__ = ["ChannelMask", "LabelMask", "Mask", "as_mask", "held_values", "label_planes"]
+__all__ = ["ChannelMask", "LabelMask", "Mask", "any_set", "as_mask", "held_values", "label_planes"]
 
 Array = npt.NDArray[Any]
 #: First row, end row, first column, end column of what is not zero; columns are multiples of 64, where the plane
@@ -155,7 +155,7 @@ class ChannelMask(Mask):
             for d in range(self.shape[0]):
                 plane = self.array[s, d]
                 if kind == "b":
-                    found[s, d] = _any(plane)
+                    found[s, d] = any_set(plane)
                     continue
                 high, low = plane.max(), plane.min()
                 if not (high <= 1 and low >= 0):  # also catches NaN
@@ -277,7 +277,8 @@ def _wide(plane: Array) -> Array | None:
     return None
 
 
-def _any(plane: Array) -> bool:
+def any_set(plane: Array) -> bool:
+    """Whether a plane is anything but zero."""
     wide = _wide(plane)
     return bool((plane if wide is None else wide).any())
 
