@@ -166,7 +166,8 @@ class StoredTiles(StoredFrames):
 
         aligned = not (starts[chosen] % (self.rows, self.columns)).any()
         try:
-            if aligned and len(chosen) * self.rows * self.columns > _THREADED_FROM:
+            # what is done with a tile that needs no decoder is over before another thread has got the interpreter
+            if aligned and index.encapsulated and len(chosen) * self.rows * self.columns > _THREADED_FROM:
                 parallel_for(work, _strips(starts[chosen], chosen))
             else:
                 work(chosen.tolist())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
@@ -387,6 +388,19 @@ class MadeTiledSegmentation(TiledObject):
 
 
 # ---------------------------------------------------------------------- read
+class _Scratch(threading.local):
+    """Arrays of a tile's size, used again by each thread: fresh memory costs more than what is done with it."""
+
+    def __init__(self, rows: int, columns: int, dtype: np.dtype[Any]) -> None:
+        self.inside = np.empty((rows, columns), bool)
+        self.bits, self.hit = np.empty((rows, columns), dtype), np.empty((rows, columns), dtype)
+
+    def cut(self, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+        """The corners of this shape."""
+        rows, columns = shape
+        return self.inside[:rows, :columns], self.bits[:rows, :columns], self.hit[:rows, :columns]
+
+
 class StoredTiledSegmentation(SegmentedFrames, StoredTiles):
     """A segmentation of a slide seen through its bytes."""
 
@@ -436,8 +450,11 @@ class StoredTiledSegmentation(SegmentedFrames, StoredTiles):
         aligned = not (self.starts % (self.rows, self.columns)).any()
         begun: set[tuple[int, int]] = set()
 
+        scratch = _Scratch(self.rows, self.columns, np.dtype(dtype))
+
         def add(i: int, where: tuple[slice, slice], values: Array) -> None:
-            inside = values >= least
+            inside, bits, hit = scratch.cut(values.shape)
+            np.greater_equal(values, least, out=inside)
             part, label = out[where], label_of[self.segment_of[i]]
             place = where[0].start, where[1].start
             if overlap == "error" and aligned and place not in begun:  # nothing lies there that could be hit
@@ -445,11 +462,10 @@ class StoredTiledSegmentation(SegmentedFrames, StoredTiles):
                 np.multiply(inside.view(np.uint8), label, out=part)
             elif overlap == "error":
                 # by bits, which is right unless segments overlap, and far faster than to set pixels by a mask
-                bits = np.negative(inside.view(np.uint8).astype(dtype, copy=False))
-                if any_set(part & bits):
-                    clash[0] = True
-                np.bitwise_and(bits, label, out=bits)
-                np.bitwise_or(part, bits, out=part)
+                np.negative(inside.view(np.uint8), out=bits, dtype=bits.dtype)
+                if any_set(np.bitwise_and(part, bits, out=hit)) and (aligned or not np.isin(hit, (0, label)).all()):
+                    clash[0] = True  # off the grid, tiles of one segment may share pixels
+                np.bitwise_or(part, np.bitwise_and(bits, label, out=bits), out=part)
             else:
                 np.copyto(part, label, where=inside)
 

@@ -341,3 +341,34 @@ def test_tiles_of_odd_sizes(tmp_path, tile):
     if tile != (64, 50):
         with pytest.raises(dml.EncodingError, match=r"pass tile_size=\(\d+, \d+\), or none"):
             dml.Segmentation.from_array(small, tile_size=tile, **options)
+
+
+@pytest.mark.parametrize("off_grid", [False, True])
+def test_tiles_that_share_pixels_are_painted_in_order(tmp_path, off_grid):
+    """Segment after segment, wherever the tiles lie: the last that holds a pixel counts, or the first."""
+    rng = np.random.default_rng(3)
+    mask = rng.random((2, *SHAPE)) < 0.35
+    dml.Segmentation.from_array(mask, source=slide_source(), segments=segments(2)).save(tmp_path / "a.dcm")
+    ds = pydicom.dcmread(tmp_path / "a.dcm")
+    bits = np.unpackbits(np.frombuffer(ds.PixelData, np.uint8), bitorder="little")
+    tiles = bits[: ds.NumberOfFrames * 64 * 64].reshape(-1, 64, 64)
+    held = np.zeros((2, *SHAPE), bool)
+    for tile, item in zip(tiles, ds.PerFrameFunctionalGroupsSequence, strict=True):
+        position = item.PlanePositionSlideSequence[0]
+        if off_grid:
+            position.RowPositionInTotalImagePixelMatrix = int(rng.integers(1, 100))
+            position.ColumnPositionInTotalImagePixelMatrix = int(rng.integers(1, 150))
+        row = position.RowPositionInTotalImagePixelMatrix - 1
+        column = position.ColumnPositionInTotalImagePixelMatrix - 1
+        channel = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber - 1
+        part = held[channel, row : row + 64, column : column + 64]
+        part |= tile[: part.shape[0], : part.shape[1]] > 0
+    ds.save_as(tmp_path / "b.dcm")
+    assert (held[0] & held[1]).any()
+    seg = dml.read_segmentation(tmp_path / "b.dcm")
+    np.testing.assert_array_equal(seg.label_map(overlap="last"), np.where(held[1], 2, held[0]))
+    np.testing.assert_array_equal(seg.label_map(overlap="first"), np.where(held[0], 1, held[1] * 2))
+    with pytest.raises(dml.EncodingError, match="overlap"):
+        seg.label_map()
+    one = dml.read_segmentation(tmp_path / "b.dcm").label_map(segments=[1])
+    np.testing.assert_array_equal(one, held[0])
