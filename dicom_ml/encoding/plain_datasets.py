@@ -11,6 +11,8 @@ import struct
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from dicom_ml.encoding.element_bytes import LONG_FORM, LONGEST_SHORT, element_bytes, item_bytes
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -19,13 +21,10 @@ __all__ = ["plain_bytes"]
 _ASCII_TEXT = frozenset(["AE", "AS", "CS", "DA", "DT", "TM", "UI", "UR"])
 _NATIONAL_TEXT = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
 _BYTES = frozenset(["OB", "OW"])
-_LONG = frozenset(["SQ", "UC", "UR", "UT"]) | _BYTES
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 _KNOWN = _ASCII_TEXT | _NATIONAL_TEXT | _NUMBERS.keys() | _BYTES | {"SQ", "DS", "IS", "AT"}
-_ITEM = b"\xfe\xff\x00\xe0"
 _CHARACTER_SET, _SIGNED, _FILE_META = 0x00080005, 0x00280103, 0x0002FFFF
-_MOST = 0xFFFE
-_SHORT_HEAD, _LONG_HEAD, _LENGTH = struct.Struct("<HH2sH").pack, struct.Struct("<HH2sHI").pack, struct.Struct("<I").pack
+_TAG = struct.Struct("<HH").pack
 #: Character sets whose texts are written here: UTF-8, and those that have ASCII for ASCII.
 _ENCODINGS = {"ISO_IR 192": "utf-8"} | dict.fromkeys(
     ["", "iso8859", "GB18030", "GBK", *(f"ISO_IR {n}" for n in (6, 100, 101, 109, 110, 126, 127, 138, 144, 148, 166))],
@@ -89,7 +88,7 @@ def _dataset(dataset: Dataset, character_set: Any) -> bytes:
             content = struct.pack(f"<{len(values)}{_NUMBERS[vr]}", *values)
         elif vr == "AT":
             tags = value if hasattr(value, "append") else (value,)
-            content = b"".join(_LENGTH((t & 0xFFFF) << 16 | t >> 16) for t in tags)
+            content = b"".join(_TAG(t >> 16, t & 0xFFFF) for t in tags)
         elif vr in _BYTES:
             if not isinstance(value, bytes):
                 raise _NotPlainError
@@ -98,23 +97,16 @@ def _dataset(dataset: Dataset, character_set: Any) -> bytes:
             values = value if hasattr(value, "append") else (value,)
             texts = (v.original_string if hasattr(v, "original_string") else str(v) for v in values)
             content = "\\".join(texts).encode("ascii")
-        if len(content) % 2:
-            content += b"\0" if vr == "UI" or vr in _BYTES else b" "
-        if vr in _LONG:
-            parts.append(_LONG_HEAD(tag >> 16, tag & 0xFFFF, vr.encode(), 0, len(content)))
-        elif len(content) > _MOST:
-            raise _NotPlainError
-        else:
-            parts.append(_SHORT_HEAD(tag >> 16, tag & 0xFFFF, vr.encode(), len(content)))
-        parts.append(content)
+        if len(content) > LONGEST_SHORT and vr not in LONG_FORM:
+            raise _NotPlainError  # which pydicom writes as UN
+        parts.append(element_bytes(tag, vr, content))
     return b"".join(parts)
 
 
 def _item(item: Dataset, character_set: Any) -> bytes:
     if getattr(item, "is_undefined_length_sequence_item", False):
         raise _NotPlainError
-    content = _dataset(item, character_set)
-    return _ITEM + _LENGTH(len(content)) + content
+    return item_bytes(_dataset(item, character_set))
 
 
 def _text(value: Any, *, person: bool = False) -> str:

@@ -11,12 +11,13 @@ import errno
 import io
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from dicom_ml.encoding.element_bytes import ITEM, MAX_LENGTH, element_bytes, item_bytes, sequence_bytes
 from dicom_ml.encoding.halves import begin_half
 from dicom_ml.encoding.plain_datasets import plain_bytes
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -39,38 +40,11 @@ __all__ = [
     "sequence_bytes",
 ]
 
-_LONG_FORM = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
-_MAX_LENGTH = 0xFFFFFFFE
 _VECTORS = 512  # buffers of one system call; Linux allows 1024
-_ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
 
 # ---------------------------------------------------------------------- bytes of data sets
-def element_bytes(tag: int, vr: str, value: bytes) -> bytes:
-    """One data element in explicit VR little endian; odd values are padded as their VR asks (PS3.5 6.2)."""
-    if len(value) % 2:
-        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
-    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
-    if vr in _LONG_FORM:
-        if len(value) > _MAX_LENGTH:
-            raise EncodingError(f"element {tag:08X} would hold {len(value)} bytes; the limit is 4 GiB")
-        return head + b"\0\0" + struct.pack("<I", len(value)) + value
-    if len(value) > 0xFFFE:
-        raise EncodingError(f"element {tag:08X} of VR {vr} would hold {len(value)} bytes; the limit is 65534")
-    return head + struct.pack("<H", len(value)) + value
-
-
-def item_bytes(content: bytes) -> bytes:
-    """One sequence item of defined length."""
-    return _ITEM + struct.pack("<I", len(content)) + content
-
-
-def sequence_bytes(tag: int, contents: Iterable[bytes]) -> bytes:
-    """A sequence element whose items hold ``contents``."""
-    return element_bytes(tag, "SQ", b"".join(map(item_bytes, contents)))
-
-
 def dataset_bytes(dataset: Dataset, character_set: str | None = None) -> bytes:
     """A pydicom data set in explicit VR little endian, without preamble or file meta information.
 
@@ -210,7 +184,7 @@ class NativeFrames:
 
     def __init__(self, file: BinaryIO, vr: str, total_bytes: int, tag: int = 0x7FE00010) -> None:
         padded = total_bytes + total_bytes % 2
-        if padded > _MAX_LENGTH:
+        if padded > MAX_LENGTH:
             raise EncodingError(
                 f"uncompressed pixel data of {total_bytes / 2**30:.1f} GiB passes the 4 GiB that one element can hold; "
                 "pass compression='rle' (or 'deflate' for BINARY)"
@@ -299,12 +273,12 @@ class EncapsulatedFrames:
         if len(self._offsets) >= self._count:
             raise EncodingError(f"more than the announced {self._count} frames were written")
         padded = len(frame) + len(frame) % 2
-        if padded > _MAX_LENGTH:
+        if padded > MAX_LENGTH:
             raise EncodingError("one compressed frame passes 4 GiB")
         self._offsets.append(self._position)
         self._lengths.append(padded)
         self._position += 8 + padded
-        self._pending += [_ITEM, struct.pack("<I", padded), frame, b"\0" * (padded - len(frame))]
+        self._pending += [ITEM, struct.pack("<I", padded), frame, b"\0" * (padded - len(frame))]
         self._pending_bytes += 8 + padded
         if self._pending_bytes > 1 << 22:
             self._flush()
