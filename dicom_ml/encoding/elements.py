@@ -268,12 +268,7 @@ class Layouts:
                     values.append((start, length))
         except NotLean:
             return
-        structure = bytearray(b"\xff") * end
-        for start, length in values:
-            structure[start : start + length] = bytes(length)
-        mask = int.from_bytes(structure[128:], "little")
-        layout = int.from_bytes(view.data[128:end], "little") & mask
-        self._known = ((end, mask, layout, view), *self._known)[:_MOST_HEADER_LAYOUTS]
+        self._known = ((end, *_layout(view.data, 128, end, values), view), *self._known)[:_MOST_HEADER_LAYOUTS]
 
 
 def _skip_items(
@@ -316,13 +311,18 @@ def _skip_item(data: Buffer, position: int, implicit: bool, depth: int, known: l
     end = _skip_dataset(data, position, implicit, depth, values)
     length = end - position
     if length <= _LONGEST_LAYOUT and end <= len(data):
-        structure = bytearray(b"\xff") * length
-        for offset, size in values:
-            structure[offset - position : offset - position + size] = bytes(size)
-        mask = int.from_bytes(structure, "little")
-        known.insert(0, (length, mask, int.from_bytes(data[position:end], "little") & mask))
+        known.insert(0, (length, *_layout(data, position, end, values)))
         del known[_MOST_LAYOUTS:]
     return end
+
+
+def _layout(data: Buffer, start: int, end: int, values: list[tuple[int, int]]) -> tuple[int, int]:
+    """Mask of the tags and lengths of a part of a file, whose values lie at ``values``, and what they are."""
+    structure = bytearray(b"\xff") * (end - start)
+    for offset, size in values:
+        structure[offset - start : offset - start + size] = bytes(size)
+    mask = int.from_bytes(structure, "little")
+    return mask, int.from_bytes(data[start:end], "little") & mask
 
 
 def _skip_dataset(
