@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dicom_ml.errors import EncodingError
 
-__all__ = ["ANSWER", "FOUND", "LISTING", "MEMBERS", "PATIENCE", "UNPACKED", "Limit", "most_unpacked"]
+__all__ = ["ANSWER", "FOUND", "LISTING", "MEMBERS", "PATIENCE", "UNPACKED", "Limit", "is_too_much", "most_unpacked"]
 
 #: Whatever is packed this well or worse is no bomb: it costs no more than a large file does.
 _USUAL_RATIO = 40
@@ -68,6 +68,11 @@ LISTING = Limit("DICOM_ML_MOST_LISTING", 1 << 30)
 FOUND = Limit("DICOM_ML_MOST_FOUND", 1_000_000)
 #: Seconds in which an answer must begin, or come at more than 1,000 bytes a second.
 PATIENCE = Limit("DICOM_ML_PATIENCE", 120)
+
+
+def is_too_much(unpacked: int, packed: int) -> bool:
+    """Whether ``packed`` bytes may not expand to ``unpacked``; asks the environment only where it has a say."""
+    return unpacked > _USUAL_RATIO * packed and unpacked > UNPACKED.value
 
 
 def most_unpacked(packed: int) -> int:

@@ -11,7 +11,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 
-from dicom_ml.encoding.limits import UNPACKED, most_unpacked
+from dicom_ml.encoding.limits import UNPACKED, is_too_much
 from dicom_ml.errors import CodecError, DicomMLWarning
 
 from .base import Buffer, FrameInfo
@@ -203,7 +203,7 @@ def check_expansion(encoded: int, info: FrameInfo, frames: int = 1) -> None:
         How many there are.
     """
     decoded = info.decoded_bytes * frames
-    if decoded > most_unpacked(encoded):
+    if is_too_much(decoded, encoded):
         raise CodecError(
             f"the header announces {decoded} bytes of pixels in {encoded} encoded bytes, as a bomb does; "
             f"{UNPACKED.advice}"
