@@ -21,10 +21,20 @@ from dicom_ml.errors import DicomMLError, FileError
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
-__all__ = ["check_deflated", "check_inflates", "dcmread", "inflated", "of_its_file", "reason_of", "understood"]
+__all__ = [
+    "DEFLATED",
+    "check_deflated",
+    "check_inflates",
+    "dcmread",
+    "inflated",
+    "of_its_file",
+    "reason_of",
+    "understood",
+]
 
 _QUOTED = re.compile(r"b?'[^']*'|b?\"[^\"]*\"")
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+#: Transfer syntax of deflated data sets.
+DEFLATED = "1.2.840.10008.1.2.1.99"
 _ELEMENT = struct.Struct("<HH2sH").unpack_from
 _LONG = struct.Struct("<I").unpack_from
 _HEAD = 4096
@@ -116,7 +126,7 @@ def check_deflated(file: BinaryIO, name: str) -> None:
             file.seek(start)
             syntax, at = _syntax_by_pydicom(file)
             at -= start
-        if syntax != _DEFLATED:
+        if syntax != DEFLATED:
             return
         file.seek(start + at)
         check_inflates(file, name)

@@ -394,9 +394,14 @@ class _KeepHeader:
 
 def _value(item: Any, tag: str) -> str:
     """First value of an element in the DICOM JSON model; empty where there is none, or no such model."""
+    values = _values(item, tag)
+    return str(values[0]) if values else ""
+
+
+def _values(item: Any, tag: str) -> list[Any]:
     element = item.get(tag) if isinstance(item, dict) else None
     values = element.get("Value") if isinstance(element, dict) else None
-    return str(values[0]) if isinstance(values, list) and values else ""
+    return values if isinstance(values, list) else []
 
 
 # ---------------------------------------------------------------------- storing
@@ -445,24 +450,18 @@ class _Body:
 
 
 def _outcome(path: str, uid: str, status: int, answer: Mapping[str, Any]) -> Sent:
-    for item in _items(answer, "00081198"):
+    for item in _values(answer, "00081198"):
         if _value(item, "00081155") in (uid, ""):
             return Sent(path, uid, False, f"refused with reason {_reason(_value(item, '00081197'))}")
     if status >= 400:
         return Sent(path, uid, False, f"the server answers {status}{_MEANINGS.get(status, '')}")
-    for item in _items(answer, "00081199"):
+    for item in _values(answer, "00081199"):
         if _value(item, "00081155") == uid:
             warning = _value(item, "00081196")
             return Sent(path, uid, True, f"stored with warning {_reason(warning)}" if warning else "")
     if status == 202:
         return Sent(path, uid, False, "the server took the request and does not say that it stored the file")
     return Sent(path, uid, True)
-
-
-def _items(answer: Mapping[str, Any], tag: str) -> list[Any]:
-    element = answer.get(tag)
-    values = element.get("Value") if isinstance(element, dict) else None
-    return values if isinstance(values, list) else []
 
 
 #: Failure and warning reasons (PS3.18 Annex I, PS3.4 Annex B).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from urllib.parse import urlsplit
 
 import pydicom
 
-from dicom_ml.encoding.limits import ANSWER, FOUND, LISTING, PATIENCE, Limit
-from dicom_ml.encoding.untrusted import check_inflates, dcmread
+from dicom_ml.encoding.limits import ANSWER, FOUND, LISTING, Limit
+from dicom_ml.encoding.untrusted import DEFLATED, check_inflates, dcmread
 from dicom_ml.errors import FileError, MissingPackageError, StoreError
 from dicom_ml.stores.dicomweb import Sent
+from dicom_ml.stores.pace import Pace
 
 __all__ = ["Node", "parse_node"]
 
@@ -27,10 +27,8 @@ _MOST_CONTEXTS = 128
 _TITLE = re.compile(r"[ -\[\]-~]{1,16}")
 _ATTEMPTS = 3
 _PENDING = (0xFF00, 0xFF01)
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 #: Bytes of a message unit: nodes agree on some 16 KiB to 1 MiB, and none is to send more.
 _LARGEST_UNIT = 16 << 20
-_LEAST_SPEED = 1000
 
 
 @dataclass(frozen=True)
@@ -214,7 +212,7 @@ class Node:
                 wire.problem = f"it sends more than the {limit} instances that may come"
                 return 0xA700
             try:
-                if str(event.context.transfer_syntax) == _DEFLATED:
+                if str(event.context.transfer_syntax) == DEFLATED:
                     event.request.DataSet.seek(0)
                     check_inflates(event.request.DataSet, f"instance of {series or study}")
                 dataset = event.dataset
@@ -285,8 +283,8 @@ class _Wire:
     def __init__(self, limit: Limit = ANSWER) -> None:
         self.problem = ""
         self._limit = limit
-        self._message = self._unit = 0
-        self._since = time.monotonic()
+        self._message = 0
+        self._pace = Pace()
 
     def opened(self, event: Any) -> None:
         """Watch the socket of an association."""
@@ -298,7 +296,7 @@ class _Wire:
                 self._break(self.problem)
             if size > _LARGEST_UNIT:
                 self._break(f"it announces a message unit of {size} bytes, where {_LARGEST_UNIT} are the most")
-            self._since, self._unit = time.monotonic(), 0
+            self._pace.start()
             return receive(size)  # type: ignore[no-any-return]
 
         transport.recv = unit
@@ -310,10 +308,9 @@ class _Wire:
 
     def _count(self, size: int) -> None:
         self._message += size
-        self._unit += size
-        waited = time.monotonic() - self._since
-        if waited > PATIENCE.value + self._unit / _LEAST_SPEED:
-            self._break(f"it has sent {self._unit} bytes in {waited:.0f} s, too slowly to be waited for")
+        slow = self._pace.count(size)
+        if slow:
+            self._break(f"it {slow}")
         if self._message > self._limit.value:
             self._break(f"a message has more than {self._limit.value} bytes; {self._limit.advice}")
 

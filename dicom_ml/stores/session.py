@@ -7,7 +7,6 @@ anywhere.
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -18,17 +17,15 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dicom_ml.encoding.limits import ANSWER, LISTING, PATIENCE
-from dicom_ml.encoding.untrusted import check_deflated
+from dicom_ml.encoding.untrusted import DEFLATED, check_deflated
 from dicom_ml.errors import StoreError
 from dicom_ml.stores.addresses import printable
+from dicom_ml.stores.pace import Pace
 
 __all__ = ["GuardedSession"]
 
-#: Bytes a second that an answer must come at when patience is over.
-_LEAST_SPEED = 1000
 _CHUNK = 1 << 16
 _ENCODINGS = frozenset(["", "identity", "gzip", "x-gzip", "deflate"])
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
 class GuardedSession(requests.Session):  # type: ignore[misc]
@@ -59,29 +56,10 @@ class GuardedSession(requests.Session):  # type: ignore[misc]
         return target
 
 
-class _Pace:
-    """How many bytes have come since when."""
-
-    def __init__(self) -> None:
-        self.start()
-
-    def start(self) -> None:
-        self._since, self._came = time.monotonic(), 0
-
-    def count(self, size: int) -> None:
-        self._came += size
-        waited, patience = time.monotonic() - self._since, PATIENCE.value
-        if waited > patience + self._came / _LEAST_SPEED:
-            raise StoreError(
-                f"the server has sent {self._came} bytes in {waited:.0f} s, too slowly to be waited for; "
-                f"{PATIENCE.advice} seconds"
-            )
-
-
 class _PacedSocket:
     """A socket of which what is read is counted."""
 
-    def __init__(self, socket: Any, pace: _Pace) -> None:
+    def __init__(self, socket: Any, pace: Pace) -> None:
         self._socket, self._pace = socket, pace
 
     def __getattr__(self, name: str) -> Any:
@@ -92,7 +70,7 @@ class _PacedSocket:
 
 
 class _PacedFile(io.RawIOBase):
-    def __init__(self, raw: Any, pace: _Pace) -> None:
+    def __init__(self, raw: Any, pace: Pace) -> None:
         self._raw, self._pace = raw, pace
 
     def readable(self) -> bool:
@@ -100,7 +78,9 @@ class _PacedFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         count: int | None = self._raw.readinto(buffer)
-        self._pace.count(count or 0)
+        problem = self._pace.count(count or 0)
+        if problem:
+            raise StoreError(f"the server {problem}; {PATIENCE.advice} seconds")
         return count
 
     def close(self) -> None:
@@ -111,12 +91,12 @@ class _PacedFile(io.RawIOBase):
 class _Paced:
     """What both kinds of connections do more than their bases."""
 
-    _pace: _Pace
+    _pace: Pace
     sock: Any
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
-        self._pace = _Pace()
+        self._pace = Pace()
         self.sock = _PacedSocket(self.sock, self._pace)
 
     def getresponse(self) -> Any:
@@ -192,7 +172,7 @@ def _kind(response: requests.Response) -> str:
 
 def _no_bomb(response: requests.Response, **_: Any) -> None:
     """Refuse instances whose deflated data set expands without end."""
-    if not response.ok or "json" in _kind(response) or _DEFLATED not in response.content:
+    if not response.ok or "json" in _kind(response) or DEFLATED.encode() not in response.content:
         return
     content = response.content
     at = content.find(b"DICM")
