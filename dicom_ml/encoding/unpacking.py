@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from dicom_ml.encoding.limits import MEMBERS, UNPACKED, most_unpacked
 from dicom_ml.errors import FileError
 
-__all__ = ["gunzip", "opened_zip", "read_member", "zip_members"]
+__all__ = ["GZIP_MAGIC", "ZIP_MAGIC", "gunzip", "opened_zip", "read_member", "zip_members"]
 
 #: What zipfile and the decompressors raise on archives that are damaged, encrypted, or packed by other methods.
 _DAMAGED = (
     zipfile.BadZipFile, RuntimeError, NotImplementedError, KeyError, ValueError, EOFError, zlib.error,
     MemoryError,
 )  # fmt: skip
+#: What zip and gzip files begin with.
+ZIP_MAGIC, GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 _END, _END_64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _END_SIZE, _END_64_SIZE, _LOCATOR_SIZE = 22, 56, 20
 _LONGEST_COMMENT = 65535

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pydicom
 
-from dicom_ml.encoding.unpacking import gunzip, opened_zip, read_member, zip_members
+from dicom_ml.encoding.unpacking import GZIP_MAGIC, ZIP_MAGIC, gunzip, opened_zip, read_member, zip_members
 from dicom_ml.encoding.untrusted import reason_of
 from dicom_ml.errors import FileError
 from dicom_ml.stores import is_address, kind_of, local_path
@@ -26,7 +26,6 @@ ReadableSource: TypeAlias = (
 # Enough for the header of nearly every single-frame image, in one read.
 HEAD_BYTES = 16 * 1024
 _seeking = threading.Lock()
-_ZIP_MAGIC, _GZIP_MAGIC = b"PK\x03\x04", b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -161,9 +160,9 @@ def _expand_path(path: str) -> list[Candidate]:
     if not os.path.exists(path):
         raise FileError(f"{path} does not exist")
     magic = b"" if path.lower().endswith(".dcm") else _first_bytes(path)
-    if magic == _ZIP_MAGIC:
+    if magic == ZIP_MAGIC:
         return _unzip(path)
-    if magic[:2] == _GZIP_MAGIC:
+    if magic[:2] == GZIP_MAGIC:
         return [Candidate(path, data=gunzip(path))]
     return [Candidate(path, path)]
 

@@ -17,6 +17,7 @@ from monai.transforms.transform import MapTransform, Transform
 from monai.utils import PostFix, ensure_tuple
 
 from dicom_ml.bridge.tensors import handle_of, image_meta, image_tensor, series_name
+from dicom_ml.encoding.unpacking import ZIP_MAGIC
 from dicom_ml.errors import FileError, GeometryError
 from dicom_ml.geometry import to_monai
 from dicom_ml.reading import Volume, read_volume
@@ -24,7 +25,6 @@ from dicom_ml.reading import Volume, read_volume
 __all__ = ["DicomReader", "LoadDicom", "LoadDicomD", "LoadDicomDict", "LoadDicomd"]
 
 _SUFFIXES = (".dcm", ".dicom", ".ima", ".zip")
-_ZIP_MAGIC = b"PK\x03\x04"
 
 
 class _Unreadable:
@@ -122,9 +122,7 @@ def _looks_like_dicom(name: str) -> bool:
     except OSError:
         return False
     # a data set without preamble begins with its first group: 0002, or 0008 for very old files
-    return (
-        head[128:] == b"DICM" or head[:4] == _ZIP_MAGIC or (head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0")
-    )
+    return head[128:] == b"DICM" or head[:4] == ZIP_MAGIC or (head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0")
 
 
 class LoadDicom(Transform):

@@ -6,12 +6,11 @@ import gzip
 import zipfile
 import zlib
 
-from dicom_ml.encoding.unpacking import opened_zip, zip_members
+from dicom_ml.encoding.unpacking import GZIP_MAGIC, ZIP_MAGIC, opened_zip, zip_members
 from dicom_ml.errors import FileError
 
 __all__ = ["packed_problem"]
 
-_ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
 _PREAMBLE = 132
 #: Members that are looked at: a zip of DICOM has some among the first.
 _LOOKED_AT = 20
@@ -29,9 +28,9 @@ def packed_problem(path: str, shown: str) -> str:
     try:
         with open(path, "rb") as file:
             start = file.read(4)
-        if start == _ZIP:
+        if start == ZIP_MAGIC:
             return _zip_problem(path, shown)
-        return _gzip_problem(path, shown) if start[:2] == _GZIP else ""
+        return _gzip_problem(path, shown) if start[:2] == GZIP_MAGIC else ""
     except Exception as error:  # one file must not end the scan of a million
         return f"{shown} is skipped: {type(error).__name__}" if shown.lower().endswith((".zip", ".gz")) else ""
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dicom_ml.encoding.codecs import FrameInfo, is_encapsulated
 from dicom_ml.encoding.frames import FrameIndex
-from dicom_ml.encoding.unpacking import opened_zip, read_member, zip_members
+from dicom_ml.encoding.unpacking import ZIP_MAGIC, opened_zip, read_member, zip_members
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.reading.files import Candidate, expand
 from dicom_ml.reading.headers import parse_file
@@ -34,7 +34,6 @@ __all__ = ["MOST_OPEN", "PixelPlace", "SlideFile", "close_file", "frame_index", 
 #: Files of slides that a process keeps open (mapped) at a time.
 MOST_OPEN = 64
 
-_ZIP_MAGIC = b"PK\x03\x04"
 _ZIP_LOCAL_HEADER = 30
 
 
@@ -290,7 +289,7 @@ def _stamp(path: str) -> tuple[int, int]:
 def _is_zip(path: str) -> bool:
     try:
         with open(path, "rb") as handle:
-            return handle.read(4) == _ZIP_MAGIC
+            return handle.read(4) == ZIP_MAGIC
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}") from error
 
