@@ -9,10 +9,12 @@ import numpy as np
 from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.objects.iod.context import Findings, items_of, numbers, text, where
 from dicom_ml.objects.iod.drawn import check_contours_on, check_points_in_space, check_shown_on
+from dicom_ml.objects.iod.extent import Extent
 from dicom_ml.objects.iod.frame_items import Leaf
 from dicom_ml.objects.iod.placement import check_placement
 from dicom_ml.objects.iod.pyramids import check_matrix, check_pyramid
 from dicom_ml.objects.iod.references import Reference, references_of
+from dicom_ml.objects.iod.reports import walk_content
 from dicom_ml.objects.iod.sources import IDENTITY, Known, Sources
 from dicom_ml.objects.iod.subject import Subject
 
@@ -215,14 +217,10 @@ def _count(item: Any) -> int:
 def _check_extent(subject: Subject, placed: list[Known], own: Any, positions: list[Any], out: Findings) -> None:
     """No plane lies wholly outside the box of all source images."""
     rows, columns = int(subject.ds.get("Rows") or 0), int(subject.ds.get("Columns") or 0)
-    box = np.concatenate([_corners(k.origins, k.axes, k.size) for k in placed])
-    basis = _basis(placed[0].axes)
-    low, high = (box @ basis.T).min(axis=0), (box @ basis.T).max(axis=0)
-    slack = max(1.0, float(np.linalg.norm(own, axis=1).max())) + _gap(placed, basis)
+    extent = Extent(placed)
     mine = np.array(positions)
     middle = mine + own[0] * (rows - 1) / 2 + own[1] * (columns - 1) / 2
-    inside = middle @ basis.T
-    outside = ((inside < low - slack) | (inside > high + slack)).any(axis=1)
+    outside = extent.outside(middle, max(1.0, float(np.linalg.norm(own, axis=1).max())) + extent.gap)
     if outside.any():
         frame = int(np.flatnonzero(outside)[0])
         out.error(
@@ -232,27 +230,9 @@ def _check_extent(subject: Subject, placed: list[Known], own: Any, positions: li
         )  # fmt: skip
 
 
-def _gap(placed: list[Known], basis: Any) -> float:
-    """Distance of neighbouring planes."""
-    depths = np.unique(np.round(np.concatenate([k.origins for k in placed if k.origins is not None]) @ basis[2], 3))
-    return float(np.median(np.diff(depths))) if len(depths) > 1 else 1.0
-
-
-def _basis(axes: Any) -> Any:
-    down, across = (axis / (np.linalg.norm(axis) or 1.0) for axis in axes)
-    return np.stack([down, across, np.cross(across, down)])
-
-
-def _corners(origins: Any, axes: Any, size: tuple[int, int]) -> Any:
-    ends = origins + axes[0] * (size[0] - 1) + axes[1] * (size[1] - 1)
-    return np.concatenate([origins, ends, origins + axes[0] * (size[0] - 1), origins + axes[1] * (size[1] - 1)])
-
-
 # ---------------------------------------------------------------------- coordinates
 def _check_coordinates(subject: Subject, sources: Sources, out: Findings) -> None:
     """Coordinates of reports lie on the images that they are selected from."""
-    from dicom_ml.objects.iod.reports import walk_content
-
     for path, item, _ in walk_content(subject.ds):
         if text(item, "ValueType") != "SCOORD":
             continue

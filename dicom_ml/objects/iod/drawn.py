@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_ml.objects.iod.context import Findings, items_of, number, numbers, text, where
+from dicom_ml.objects.iod.extent import Extent, placed_images
+from dicom_ml.objects.iod.reports import walk_content
 from dicom_ml.objects.iod.sources import Known, Sources
 from dicom_ml.objects.iod.subject import Subject
 
@@ -115,30 +117,25 @@ def _check_graphics(item: Dataset, path: str, known: Known, out: Findings) -> bo
 def check_contours_on(subject: Subject, sources: Sources, out: Findings) -> None:
     """Contours lie on the slices that they name, and within the images of their structure set (PS3.3 C.8.8.6)."""
     frame = {text(i, "FrameOfReferenceUID") for i in items_of(subject.ds, "ReferencedFrameOfReferenceSequence")}
-    placed = [
-        k
-        for k in sources.known.values()
-        if k.origins is not None and k.axes is not None and 0 not in k.size and k.segments is None
-        and (not frame or k.frame_of_reference in frame)
-    ]  # fmt: skip
+    placed = [k for k in placed_images(sources.known.values()) if not frame or k.frame_of_reference in frame]
     if not placed:
         return
-    gap = _gap(placed)
-    box = _Box(placed)
+    extent = Extent(placed)
+    reach = _reach(extent, placed)
     for place, roi in enumerate(items_of(subject.ds, "ROIContourSequence"), start=1):
         for count, contour in enumerate(items_of(roi, "ContourSequence"), start=1):
             path = f"ROIContourSequence[{place}].ContourSequence[{count}]"
             data = numbers(contour, "ContourData")
             if len(data) < 3 or len(data) % 3:
                 continue
-            if _check_contour(contour, path, np.array(data).reshape(-1, 3), sources, box, gap, out):
+            if _check_contour(contour, path, np.array(data).reshape(-1, 3), sources, extent, reach, out):
                 break  # the others of the region are off in the same way
 
 
 def _check_contour(
-    contour: Dataset, path: str, points: Any, sources: Sources, box: _Box, gap: float, out: Findings
+    contour: Dataset, path: str, points: Any, sources: Sources, extent: Extent, reach: float, out: Findings
 ) -> bool:
-    here = where(path, "ContourData")
+    here, gap = where(path, "ContourData"), extent.gap
     named = [text(i, "ReferencedSOPInstanceUID") for i in items_of(contour, "ContourImageSequence")]
     for uid in named:
         known = sources.known.get(uid)
@@ -154,65 +151,37 @@ def _check_contour(
         if off > 0.1 * gap + 0.01:
             out.warning(here, f"lies {off:.4g} mm off the plane of the image that it names", "", "C.8.8.6")
             return True
-    if not box.holds(points).any():
+    if extent.outside(points, reach).all():
         out.error(here, "lies outside the images of the structure set", "LPS millimetres of their frame", "C.8.8.6")
         return True
     return False
 
 
-class _Box:
-    """What images of one orientation cover."""
-
-    def __init__(self, placed: list[Known]) -> None:
-        axes = placed[0].axes
-        assert axes is not None
-        down, across = (axis / (np.linalg.norm(axis) or 1.0) for axis in axes)
-        self.basis = np.stack([down, across, np.cross(across, down)])
-        corners = []
-        for known in placed:
-            assert known.origins is not None and known.axes is not None
-            for a, b in ((0, 0), (0, 1), (1, 0), (1, 1)):
-                far = known.axes[0] * a * (known.size[0] - 1) + known.axes[1] * b * (known.size[1] - 1)
-                corners.append(known.origins + far)
-        inside = np.concatenate(corners) @ self.basis.T
-        slack = _gap(placed) + float(np.linalg.norm(axes, axis=1).max()) + _EDGE
-        self.low, self.high = inside.min(axis=0) - slack, inside.max(axis=0) + slack
-
-    def holds(self, points: Any) -> Any:
-        inside = points @ self.basis.T
-        return ((inside >= self.low) & (inside <= self.high)).all(axis=1)
-
-
-def _gap(placed: list[Known]) -> float:
-    """Distance of neighbouring planes; a millimetre where there is one only."""
+def _reach(extent: Extent, placed: list[Known]) -> float:
+    """Millimetres off the box of the images that may be drawn on."""
     axes = placed[0].axes
     assert axes is not None
-    normal = np.cross(axes[1], axes[0])
-    normal = normal / (np.linalg.norm(normal) or 1.0)
-    depths = np.concatenate([k.origins for k in placed if k.origins is not None]) @ normal
-    steps = np.diff(np.unique(np.round(depths, 3)))
-    return float(np.median(steps)) if len(steps) else 1.0
+    return extent.gap + float(np.linalg.norm(axes, axis=1).max()) + _EDGE
 
 
 # ---------------------------------------------------------------------- reports
 def check_points_in_space(subject: Subject, referred: list[Known], out: Findings) -> None:
     """Regions in space lie where one of the images that a report refers to lies (PS3.3 C.18.9)."""
-    from dicom_ml.objects.iod.reports import walk_content
-
-    boxes: dict[str, _Box | None] = {}
+    boxes: dict[str, tuple[Extent, float] | None] = {}
     for path, item, _ in walk_content(subject.ds):
         data = numbers(item, "GraphicData") if text(item, "ValueType") == "SCOORD3D" else []
         if len(data) < 3 or len(data) % 3:
             continue
         frame = text(item, "ReferencedFrameOfReferenceUID")
         if frame not in boxes:
-            placed = [
-                k for k in referred if k.frame_of_reference == frame and k.origins is not None and 0 not in k.size
-            ]
-            placed = [k for k in placed if k.axes is not None and k.segments is None]
-            boxes[frame] = _Box(placed) if placed and frame else None
+            placed = [k for k in placed_images(referred) if k.frame_of_reference == frame]
+            if placed and frame:
+                extent = Extent(placed)
+                boxes[frame] = extent, _reach(extent, placed)
+            else:
+                boxes[frame] = None
         box = boxes[frame]
-        if box is not None and not box.holds(np.array(data).reshape(-1, 3)).any():
+        if box is not None and box[0].outside(np.array(data).reshape(-1, 3), box[1]).all():
             message = "lies outside all images that the report refers to"
             out.error(where(path, "GraphicData"), message, "LPS millimetres of their frame of reference", "C.18.9")
             return
