@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Description",
     "add_dimensions",
+    "add_identity",
     "add_series",
     "copied_dataset",
     "date_time",
@@ -135,27 +136,32 @@ def number_string(value: float) -> str:
 
 
 # ---------------------------------------------------------------------- modules
-def add_series(ds: Dataset, source: SourceSeries, description: Description, modality: str) -> None:
-    """Series, Frame of Reference, Equipment and content identification (PS3.3 C.7.3, C.7.4, C.7.5, 10.9)."""
+def add_identity(ds: Dataset, source: SourceSeries, description: Description, modality: str) -> None:
+    """What every object says of itself: instance, study, series, times, equipment (PS3.3 C.7.3, C.7.5, C.12.1)."""
     from dicom_ml import __version__
 
-    ds.SOPInstanceUID = description.sop_instance_uid
     now = description.created
+    ds.SOPInstanceUID = description.sop_instance_uid
     ds.StudyInstanceUID = source.study_instance_uid
     ds.SeriesInstanceUID = description.series_instance_uid
     ds.Modality = modality
     ds.SeriesNumber = description.series_number
+    ds.InstanceNumber = description.instance_number
     ds.SeriesDescription = description.series_description[:64]
     ds.SeriesDate = ds.ContentDate = ds.InstanceCreationDate = now.strftime("%Y%m%d")
     ds.SeriesTime = ds.ContentTime = ds.InstanceCreationTime = now.strftime("%H%M%S.%f")
-    ds.FrameOfReferenceUID = source.frame_of_reference_uid or derived_uid(
-        "frame of reference", source.series_instance_uid
-    )
     ds.Manufacturer = description.manufacturer
     ds.ManufacturerModelName = description.model
     ds.DeviceSerialNumber = description.serial_number
     ds.SoftwareVersions = description.software_versions or __version__
-    ds.InstanceNumber = description.instance_number
+
+
+def add_series(ds: Dataset, source: SourceSeries, description: Description, modality: str) -> None:
+    """Series, Frame of Reference, Equipment and content identification (PS3.3 C.7.3, C.7.4, C.7.5, 10.9)."""
+    add_identity(ds, source, description, modality)
+    ds.FrameOfReferenceUID = source.frame_of_reference_uid or derived_uid(
+        "frame of reference", source.series_instance_uid
+    )
     if description.pyramid_uid:
         ds.PyramidUID = description.pyramid_uid
     ds.ContentLabel = description.content_label

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from dicom_ml.encoding.writer import element_bytes, sequence_bytes
-from dicom_ml.objects.derived import Description, copied_dataset
+from dicom_ml.objects.derived import Description, add_identity, copied_dataset
 from dicom_ml.objects.report.items import Reference
 from dicom_ml.source import SourceSeries
 
@@ -28,27 +28,12 @@ ByStudy = dict[str, dict[str, dict[str, str]]]
 
 def document_header(source: SourceSeries, description: Description, sop_class: str, modality: str) -> Dataset:
     """Series, general and equipment modules of a document (PS3.3 C.17.1, C.17.2, C.17.6.1, C.17.6.2, C.7.5)."""
-    from dicom_ml import __version__
-
     ds = copied_dataset(source)
     for keyword in _NOT_COPIED:
         if keyword in ds:
             delattr(ds, keyword)
-    now = description.created
     ds.SOPClassUID = sop_class
-    ds.SOPInstanceUID = description.sop_instance_uid
-    ds.StudyInstanceUID = source.study_instance_uid
-    ds.SeriesInstanceUID = description.series_instance_uid
-    ds.Modality = modality
-    ds.SeriesNumber = description.series_number
-    ds.InstanceNumber = description.instance_number
-    ds.SeriesDescription = description.series_description[:64]
-    ds.SeriesDate = ds.ContentDate = ds.InstanceCreationDate = now.strftime("%Y%m%d")
-    ds.SeriesTime = ds.ContentTime = ds.InstanceCreationTime = now.strftime("%H%M%S.%f")
-    ds.Manufacturer = description.manufacturer
-    ds.ManufacturerModelName = description.model
-    ds.DeviceSerialNumber = description.serial_number
-    ds.SoftwareVersions = description.software_versions or __version__
+    add_identity(ds, source, description, modality)
     ds.ReferencedPerformedProcedureStepSequence = []
     return ds
 
