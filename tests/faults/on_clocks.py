@@ -21,7 +21,7 @@ import pydicom
 import dicom_ml as dml
 from dicom_ml.callbacks.manifest import Journal, merge_journals, read_index
 from dicom_ml.encoding.uids import new_uid
-from dicom_ml.objects.derived import add_series, date_time
+from dicom_ml.objects.derived import add_identity, date_time
 from dicom_ml.objects.report.item_writing import decimal_string
 from dicom_ml.view.page import Page
 from tests.faults.registry import Changed, Scene, fault, holds, without
@@ -76,7 +76,7 @@ def _write_at(now: float, zone: str, name: str, source: Path, target: Path) -> N
     without(
         "dates are spelled out in digits",
         Changed(
-            add_series,
+            add_identity,
             ('InstanceCreationDate = now.strftime("%Y%m%d")', 'InstanceCreationDate = now.strftime("%x")'),
         ),
         seen="Date is no DA",
