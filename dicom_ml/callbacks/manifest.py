@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_ml.bridge.results import Written
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import save_bytes
 
 __all__ = ["INDEX_NAME", "Journal", "merge_journals", "read_index"]
 
@@ -98,8 +98,7 @@ def merge_journals(folder: Path, name: str = "segmentations") -> dict[str, Any]:
     empty -= {entry["source_series_instance_uid"] for entry in index["files"]}
     if empty:
         index["empty"] = sorted(empty)
-    with atomic_file(folder / f"{name}.json") as file:
-        file.write((json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
+    save_bytes(folder / f"{name}.json", (json.dumps(index, indent=1, sort_keys=True) + "\n").encode())
     for journal in journals:
         journal.unlink(missing_ok=True)
     return index

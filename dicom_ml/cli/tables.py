@@ -12,7 +12,7 @@ from typing import Any
 
 from dicom_ml.cli.algorithms import algorithm_of
 from dicom_ml.cli.slides import is_slide
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.objects.annotations import (
     annotations_from_csv,
@@ -48,7 +48,8 @@ def from_report(args: argparse.Namespace) -> Path:
         raise FileError(
             f"{args.input.name} holds no measurements or evaluations in groups; 'dicom-ml info' shows what it says"
         )
-    _write(output, _table(rows) if kind == ".csv" else json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+    text = _table(rows) if kind == ".csv" else json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    save_bytes(output, text.encode("utf-8"))
     return output
 
 
@@ -71,12 +72,6 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(text.encode("utf-8"))
 
 
 def from_annotations(args: argparse.Namespace) -> Path:

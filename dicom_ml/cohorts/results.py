@@ -11,7 +11,7 @@ from typing import Any
 
 from dicom_ml.cohorts.cases import Case
 from dicom_ml.encoding.halves import remove_left
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import EncodingError
 
 __all__ = ["Outcome", "Results", "read_results"]
@@ -179,5 +179,4 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    with atomic_file(path) as file:
-        file.write((json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+    save_bytes(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())

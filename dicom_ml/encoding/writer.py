@@ -135,7 +135,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.close(held)
 
 
-def save_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+def save_bytes(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
     """Write a file that is whole or not there; missing folders are made."""
     with atomic_file(path) as file:
         file.write(content)

@@ -13,7 +13,7 @@ import pydicom
 
 from dicom_ml.encoding.folders import files_below
 from dicom_ml.encoding.untrusted import dcmread, reason_of
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import DicomMLError, FileError
 from dicom_ml.pseudonyms.cleaning import pseudonymise
 from dicom_ml.pseudonyms.mapping import Pseudonyms
@@ -111,6 +111,5 @@ def _one(path: Path, goal: Path, pseudonyms: Pseudonyms) -> Path | None:
             pydicom.dcmwrite(buffer, cleaned, enforce_file_format=True)
     except Exception as error:
         raise FileError(f"it cannot be written ({reason_of(error)})") from error
-    with atomic_file(new) as file:
-        file.write(buffer.getbuffer())
+    save_bytes(new, buffer.getbuffer())
     return new

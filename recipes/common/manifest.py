@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import FileError
 from recipes.common.state import write_json
 
@@ -107,8 +107,7 @@ def write_manifest(path: Path, rows: Sequence[Row], about: dict[str, Any] | None
     """
     text = manifest_text(rows).encode("utf-8")
     data = _gzip(text) if path.name.endswith(".gz") else text
-    with atomic_file(path) as file:
-        file.write(data)
+    save_bytes(path, data)
     if about is None:
         return [path]
     counts: dict[str, int] = {}

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import FileError
 
 __all__ = ["Marker", "digest_of", "file_digests", "read_marker", "write_json", "write_marker", "write_text"]
@@ -94,5 +94,4 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, all at once."""
-    with atomic_file(path) as file:
-        file.write(text.encode("utf-8"))
+    save_bytes(path, text.encode("utf-8"))

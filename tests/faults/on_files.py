@@ -195,7 +195,7 @@ def _journal(folder: Path) -> None:
         "journals stay until the index is whole",
         Changed(
             merge_journals,
-            ("    with atomic_file(", "    for journal in journals:\n        journal.unlink()\n    with atomic_file("),
+            ("    save_bytes(", "    for journal in journals:\n        journal.unlink()\n    save_bytes("),
         ),
         seen="of 40",
     ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dicom_ml.codes import Code
 from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.uids import derived_uid
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import EncodingError, FileError
 from dicom_ml.objects.derived import Description, describe
 from dicom_ml.objects.key_objects.document import DESCRIPTION, content_of, selection_bytes
@@ -225,8 +225,7 @@ class KeyObjects:
 
         A document that was read is written as it was.
         """
-        with atomic_file(path) as file:
-            file.write(self._bytes)
+        save_bytes(path, self._bytes)
         return os.fspath(path)
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.encoding.writer import atomic_file, dataset_bytes, file_head
+from dicom_ml.encoding.writer import dataset_bytes, file_head, save_bytes
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.derived import Description, describe
 from dicom_ml.objects.key_objects.selecting import record_of
@@ -402,8 +402,7 @@ class PresentationState:
 
         A state that was read is written as it was.
         """
-        with atomic_file(path) as file:
-            file.write(self._bytes)
+        save_bytes(path, self._bytes)
         return os.fspath(path)
 
     @property

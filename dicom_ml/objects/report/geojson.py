@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_ml.encoding.writer import atomic_file
+from dicom_ml.encoding.writer import save_bytes
 from dicom_ml.errors import DicomMLWarning, EncodingError
 from dicom_ml.geometry import Grid
 from dicom_ml.objects.report.descriptions import Measurement, MeasurementGroup
@@ -68,8 +68,7 @@ def regions_to_geojson(
     if not features:
         raise EncodingError("the report has no regions that could be outlines on an image")
     text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False, indent=1)
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    save_bytes(path, text.encode())
     return os.fspath(path)
 
 

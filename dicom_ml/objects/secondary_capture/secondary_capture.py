@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dicom_ml.codes import parse_code
 from dicom_ml.encoding import sop_classes as sop
 from dicom_ml.encoding.codecs import FrameInfo, encode_frame, is_encapsulated, transfer_syntax
-from dicom_ml.encoding.writer import EncapsulatedFrames, NativeFrames, atomic_file, dataset_bytes, file_head
+from dicom_ml.encoding.writer import EncapsulatedFrames, NativeFrames, atomic_file, dataset_bytes, file_head, save_bytes
 from dicom_ml.errors import EncodingError
 from dicom_ml.objects.algorithm import Algorithm
 from dicom_ml.objects.derived import Description, describe, frame_groups
@@ -276,8 +276,7 @@ class SecondaryCapture:
                 raise EncodingError(
                     "a capture that was read is written as it was; make a new one of its array to compress it"
                 )
-            with atomic_file(path) as file:
-                file.write(self._content.data)
+            save_bytes(path, self._content.data)
             return os.fspath(path)
         with atomic_file(path) as file:
             self._content.write(file, transfer_syntax(compression))
