@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.fuzz.watch import Watch
 
 # A slow or busy machine is no bug, and CI must fail on the same examples twice.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,6 +32,14 @@ def shared_data() -> Path:
     if folder is None:
         pytest.skip("no real data: set DICOM_ML_TEST_DATA to a folder that holds it")
     return folder
+
+
+@pytest.fixture
+def watch() -> Watch:
+    """What reads hostile input in a process of its own."""
+    from tests.fuzz.watch import shared_watch
+
+    return shared_watch()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

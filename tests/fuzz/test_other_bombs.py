@@ -15,17 +15,11 @@ import pytest
 
 import dicom_ml as dml
 from tests.fuzz.bombs import dicom, element, image, item
-from tests.fuzz.watch import Watch, shared_watch
 from tests.reading.slides import _make as make
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches memory by Linux's limits")
 SECONDS = 10.0
 SM = "1.2.840.10008.5.1.4.1.1.77.1.6"
-
-
-@pytest.fixture
-def watch() -> Watch:
-    return shared_watch()
 
 
 @pytest.fixture

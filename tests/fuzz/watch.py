@@ -16,13 +16,13 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Result", "Watch", "shared_watch"]
+__all__ = ["Result", "Watch", "refused", "shared_watch"]
 
 #: Bytes that a reader may take above what the program has, and seconds; a busy machine is slow.
 MOST_BYTES = 768 << 20
@@ -151,6 +151,17 @@ def _forked(read: Callable[[str], Any], source: str, environment: dict[str, str]
     seconds = time.perf_counter() - begun
     found = json.loads(answer) if answer else {"kind": "crashed", "message": f"status {status} after {seconds:.1f} s"}
     return found | {"seconds": round(seconds, 2), "grown": max(usage.ru_maxrss - before, 0) << 10}
+
+
+def refused(found: Result, words: str = "", *, seconds: float, errors: Collection[str] = ()) -> Result:
+    """Fails unless something was refused soon, with one error that can be shown and says ``words``."""
+    assert found.kind == "refused", f"{found.kind} {found.error} after {found.seconds} s: {found.value} {found.message}"
+    assert not errors or found.error in errors, found
+    assert found.seconds < seconds, found
+    assert words in found.message, found.message
+    assert found.message.isprintable() and len(found.message) < 1300, found
+    assert "Memory" not in found.cause + found.message, found  # refused, and not run out of
+    return found
 
 
 def main() -> None:

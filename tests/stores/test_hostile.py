@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 
 import pytest
 
 from tests.fuzz.bombs import DEFLATED, deflate_zeros, dicom, element, gzip_bomb, image
-from tests.fuzz.watch import Result, Watch, shared_watch
+from tests.fuzz.watch import Result, Watch
+from tests.fuzz.watch import refused as refused_soon
 from tests.stores.hostile_servers import Answer, Hostile, answering, hostile, qido
 
 pytest.importorskip("dicomweb_client")
@@ -24,18 +26,7 @@ LITTLE = {
 SECONDS = 12.0
 
 
-@pytest.fixture
-def watch() -> Watch:
-    return shared_watch()
-
-
-def refused(found: Result, words: str = "") -> Result:
-    assert found.kind == "refused", f"{found.kind} {found.error} after {found.seconds} s: {found.value} {found.message}"
-    assert found.error in ("StoreError", "FileError"), found
-    assert found.seconds < SECONDS, found
-    assert words in found.message, found.message
-    assert "Memory" not in found.cause + found.message, found  # refused, and not run out of
-    return found
+refused = partial(refused_soon, seconds=SECONDS, errors=("StoreError", "FileError"))
 
 
 def part(content: bytes) -> bytes:

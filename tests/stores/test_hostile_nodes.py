@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pydicom
 import pytest
 
 from tests.fuzz.bombs import DEFLATED, dicom, element, image
-from tests.fuzz.watch import Result, Watch, shared_watch
+from tests.fuzz.watch import refused as refused_soon
 from tests.stores.servers import free_port
 
 pynetdicom = pytest.importorskip("pynetdicom")
@@ -29,17 +30,7 @@ SECONDS = 12.0
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
-@pytest.fixture
-def watch() -> Watch:
-    return shared_watch()
-
-
-def refused(found: Result, words: str = "") -> Result:
-    assert found.kind == "refused", f"{found.kind} {found.error} after {found.seconds} s: {found.value} {found.message}"
-    assert found.error == "StoreError" and found.seconds < SECONDS, found
-    assert words in found.message, found.message
-    assert "Memory" not in found.cause + found.message, found  # refused, and not run out of
-    return found
+refused = partial(refused_soon, seconds=SECONDS, errors=("StoreError",))
 
 
 # ---------------------------------------------------------------------- bytes that are no protocol

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 
 import pytest
 
 from tests.fuzz.bombs import dicom, element, image
-from tests.fuzz.watch import Result, Watch, shared_watch
+from tests.fuzz.watch import refused as refused_soon
 from tests.stores.hostile_servers import Answer, Hostile, answering
 
 pytest.importorskip("obstore")
@@ -19,16 +20,7 @@ LITTLE = {"DICOM_ML_MOST_FOUND": "2500", "DICOM_ML_PATIENCE": "2", "DICOM_ML_MOS
 SECONDS = 12.0
 
 
-@pytest.fixture
-def watch() -> Watch:
-    return shared_watch()
-
-
-def refused(found: Result) -> Result:
-    assert found.kind == "refused", f"{found.kind} {found.error} after {found.seconds} s: {found.value} {found.message}"
-    assert found.seconds < SECONDS, found
-    assert "Memory" not in found.cause + found.message, found  # refused, and not run out of
-    return found
+refused = partial(refused_soon, seconds=SECONDS)
 
 
 def listing(names: list[str], size: int = len(GOOD), more: str = "") -> bytes:
