@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dicom_ml.codes import Code
 from dicom_ml.encoding import sop_classes as sop
+from dicom_ml.encoding.untrusted import check_deflated
 from dicom_ml.objects.segmentation import Segment, Segmentation, read_segmentation
 from dicom_ml.objects.structure_set import RegionOfInterest, StructureSet, read_structure_set
 
@@ -96,6 +97,7 @@ def _sop_class(path: str | bytes) -> str:
 
     try:
         with open(path, "rb") as file:
+            check_deflated(file, os.path.basename(os.fsdecode(path)))
             head = read_partial(file, stop_when=lambda tag, vr, length: tag > 0x00080016, force=True)
         return str(head.get("SOPClassUID") or "")
     except Exception:

@@ -12,11 +12,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
 from dicom_ml.encoding.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, derived_uid
+from dicom_ml.encoding.untrusted import dcmread
 from dicom_ml.encoding.writer import save_dataset
 from dicom_ml.errors import FileError, SeriesError
 
@@ -91,7 +91,7 @@ def repair_series(files: Sequence[str | os.PathLike[str]], folder: str | os.Path
 
 def _read(path: Path) -> Dataset:
     try:
-        ds = pydicom.dcmread(path, force=True)
+        ds = dcmread(path, force=True)
     except (OSError, ValueError) as error:
         raise FileError(f"{path.name} cannot be read: {error}") from None
     if "Rows" not in ds or "PixelData" not in ds:

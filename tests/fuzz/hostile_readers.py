@@ -28,6 +28,13 @@ def slide_at(path: str) -> Any:
     return found.read_region((0, 0), (16, 16)).shape
 
 
+def labels_at(path: str) -> Any:
+    """Labels of a volume, of whichever kind the file is."""
+    from dicom_ml.bridge.label_files import open_labels
+
+    return len(open_labels(path).segments)
+
+
 def index_of(path: str) -> Any:
     """An index over a folder."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -110,6 +117,7 @@ READERS: dict[str, Callable[[str], Any]] = {name: _of_bytes(target) for name, ta
 READERS |= {
     "volume at": volume_at,
     "slide at": slide_at,
+    "labels at": labels_at,
     "index of": index_of,
     "stored index": stored_index,
     "handle": handle,
