@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -54,6 +54,7 @@ __all__ = ["MadeTiledMap", "MapStream", "StoredTiledMap", "TiledMap"]
 Array = npt.NDArray[Any]
 
 
+@dataclass(eq=False)
 class TiledMap:
     """What a tiled parametric map is, whether it is made from a whole array or from tiles.
 
@@ -61,25 +62,14 @@ class TiledMap:
     images and segmentations only (PS3.3 C.7.6.17.3).
     """
 
-    def __init__(
-        self,
-        source: SourceSeries,
-        quantities: list[Quantity],
-        storage: Storage,
-        description: Description,
-        derivation: Code,
-        qualification: str,
-        tiling: Tiling,
-        full: bool,
-    ) -> None:
-        self.source = source
-        self.quantities = quantities
-        self.storage = storage
-        self.description = description
-        self.derivation = derivation
-        self.qualification = qualification
-        self.tiling = tiling
-        self.full = full
+    source: SourceSeries
+    quantities: list[Quantity]
+    storage: Storage
+    description: Description
+    derivation: Code
+    qualification: str
+    tiling: Tiling
+    full: bool
 
     @property
     def frame_bytes(self) -> int:
